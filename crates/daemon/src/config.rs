@@ -1,0 +1,134 @@
+//! What the daemon must be told.
+//!
+//! A [`Config`] is what the configuration *means*. It comes from containerd's `config.toml`
+//! ([`file`]), from flags that override it, or from a program that embeds the engine.
+
+pub mod file;
+
+use std::path::{Path, PathBuf};
+
+use stowd_core::Result;
+
+/// Everything that the daemon is made from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What must outlive a restart of the machine: content, snapshots, metadata.
+    pub root: PathBuf,
+    /// What need not: bundles, sockets of shims.
+    pub state: PathBuf,
+    /// The gRPC socket.
+    pub grpc: Socket,
+    /// The ttrpc socket, which shims send events to.
+    pub ttrpc: Socket,
+    /// The largest gRPC message that is taken, in bytes.
+    pub max_receive: usize,
+    /// The largest gRPC message that is sent, in bytes.
+    pub max_send: usize,
+    /// The daemon's own `oom_score_adj`; 0 leaves it.
+    pub oom_score: i32,
+    /// Parts that are left out: `type.id`, or an id alone.
+    pub disabled: Vec<String>,
+    /// Parts that must work, else the start fails.
+    pub required: Vec<String>,
+    /// The program that stands for `io.containerd.runc.v2`; found beside the daemon when `None`.
+    pub shim: Option<PathBuf>,
+    /// The metadata database.
+    pub metadata: stowd_metadata::Config,
+    /// The snapshotter `overlayfs`.
+    pub overlayfs: stowd_snapshots::overlayfs::Config,
+    /// The differ.
+    pub diff: stowd_diff::Config,
+    /// Access to registries.
+    pub registry: stowd_registry::Config,
+    /// Pull, import and export.
+    pub transfer: stowd_transfer::Config,
+    /// How long shims are waited for.
+    pub timeouts: stowd_tasks::Timeouts,
+}
+
+/// A unix socket to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Its path.
+    pub path: PathBuf,
+    /// The user that owns it.
+    pub uid: u32,
+    /// The group that may use it.
+    pub gid: u32,
+}
+
+impl Config {
+    /// The configuration file that is read when none is named.
+    pub const DEFAULT_FILE: &str = "/etc/containerd/config.toml";
+    /// Where containerd keeps what lasts.
+    pub const DEFAULT_ROOT: &str = "/var/lib/containerd";
+    /// Where containerd keeps what does not.
+    pub const DEFAULT_STATE: &str = "/run/containerd";
+    /// Where clients look for the gRPC socket.
+    pub const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
+
+    /// Returns the defaults with these folders and this gRPC socket.
+    pub fn new(root: &Path, state: &Path, address: &Path) -> Self {
+        let mut ttrpc = address.as_os_str().to_owned();
+        ttrpc.push(".ttrpc");
+        Self {
+            grpc: Socket { path: address.to_owned(), uid: 0, gid: 0 },
+            ttrpc: Socket { path: ttrpc.into(), uid: 0, gid: 0 },
+            max_receive: stowd_api::MAX_MESSAGE_SIZE,
+            max_send: stowd_api::MAX_MESSAGE_SIZE,
+            oom_score: 0,
+            disabled: Vec::new(),
+            required: Vec::new(),
+            shim: None,
+            metadata: stowd_metadata::Config::new(root.join("io.containerd.metadata.v1.bolt")),
+            overlayfs: Default::default(),
+            diff: Default::default(),
+            registry: Default::default(),
+            transfer: Default::default(),
+            timeouts: Default::default(),
+            root: root.to_owned(),
+            state: state.to_owned(),
+        }
+    }
+
+    /// Says whether a part is left out.
+    pub fn is_disabled(&self, kind: &str, id: &str) -> bool {
+        let uri = format!("{kind}.{id}");
+        self.disabled.iter().any(|disabled| *disabled == uri || disabled == id)
+    }
+
+    /// Checks what can be checked without touching the machine.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, naming the key, when something cannot be.
+    pub fn check(&self) -> Result<()> {
+        use stowd_core::Error;
+        for (key, path) in
+            [("root", &self.root), ("state", &self.state), ("grpc.address", &self.grpc.path)]
+        {
+            if path.as_os_str().is_empty() {
+                return Err(Error::invalid(format_args!("{key} must be specified")));
+            }
+            if !path.is_absolute() {
+                return Err(Error::invalid(format_args!(
+                    "{key} must be an absolute path, not {:?}",
+                    path.display()
+                )));
+            }
+        }
+        if self.root == self.state {
+            return Err(Error::invalid("root and state must be different paths"));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new(
+            Path::new(Self::DEFAULT_ROOT),
+            Path::new(Self::DEFAULT_STATE),
+            Path::new(Self::DEFAULT_ADDRESS),
+        )
+    }
+}

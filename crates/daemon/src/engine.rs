@@ -1,0 +1,282 @@
+//! The composition root: every part of the daemon, made in order, in plain code.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use stowd_core::events::Publisher;
+use stowd_core::snapshots::{Driver, Snapshotters};
+use stowd_core::tasks::Tasks;
+use stowd_core::transfer::Transfer;
+use stowd_core::{
+    Error, Result, containers, content, diff, events, images, introspection, leases, namespaces,
+    streaming,
+};
+use stowd_metadata::Metadata;
+
+use crate::Config;
+use crate::introspection::Introspection;
+use crate::lock::RootLock;
+use crate::plugins::Plugins;
+use crate::streams::Streams;
+
+/// A container engine: all contracts, ready for use, in this process.
+///
+/// It holds its root for itself until it is dropped. Containers that it started go on when it is
+/// gone, and are there again when an engine is built on the same root and state.
+pub struct Engine {
+    pub(crate) config: Config,
+    metadata: Arc<Metadata>,
+    exchange: Arc<stowd_events::Exchange>,
+    tasks: Arc<stowd_tasks::Manager>,
+    differ: Arc<stowd_diff::Walking>,
+    transfer: Arc<stowd_transfer::Local>,
+    streams: Arc<Streams>,
+    introspection: Arc<Introspection>,
+    // Last: everything above works on the root until it is dropped.
+    _lock: RootLock,
+}
+
+impl Config {
+    /// Builds the engine: takes the root, opens the stores, finds the tasks that are running.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a configuration that cannot be; `Unavailable` when another daemon has
+    /// the root; `FailedPrecondition` when a required part does not work; those of the stores.
+    pub async fn build(self) -> Result<Engine> {
+        self.check()?;
+        folder(&self.root, 0o700)?;
+        folder(&self.state, 0o711)?;
+        let lock = RootLock::take(&self.root)?;
+        let mut plugins = Plugins::default();
+
+        let content_root = self.root.join("io.containerd.content.v1.content");
+        let blobs = stowd_content::open(content_root.clone()).await?;
+        let _ = plugins.add("content.v1", "content").root(&content_root);
+
+        let exchange = Arc::new(stowd_events::Exchange::new());
+        plugins.add_all("event.v1", &["exchange"], &[]);
+
+        let drivers = drivers(&self, &mut plugins);
+        let publisher: Arc<dyn Publisher> = exchange.clone();
+        let parts = stowd_metadata::Parts { blobs, drivers, publisher };
+        let metadata = Metadata::open(self.metadata.clone(), parts).await?;
+        let _ = plugins
+            .add("metadata.v1", "bolt")
+            .requires(&["content.v1", "event.v1", "snapshotter.v1"])
+            .export(
+                "policy",
+                match self.metadata.sharing {
+                    stowd_metadata::Sharing::Shared => "shared",
+                    stowd_metadata::Sharing::Isolated => "isolated",
+                },
+            );
+        plugins.add_all("gc.v1", &["scheduler"], &["metadata.v1"]);
+        plugins.add_all("lease.v1", &["manager"], &["metadata.v1"]);
+
+        let differ = Arc::new(stowd_diff::Walking::new(metadata.content(), self.diff.clone()));
+        let _ = plugins.add("differ.v1", "walking").requires(&["metadata.v1"]).on_host();
+
+        let tasks = stowd_tasks::Manager::new(
+            stowd_tasks::Config {
+                root: self.root.clone(),
+                state: self.state.clone(),
+                socket_dir: None,
+                shim_path: self.shim.clone(),
+                grpc_address: self.grpc.path.display().to_string(),
+                ttrpc_address: self.ttrpc.path.display().to_string(),
+                env: Vec::new(),
+                timeouts: self.timeouts,
+            },
+            metadata.containers(),
+            exchange.clone(),
+        )?;
+        tasks.restore().await;
+        plugins.add_all("shim.v1", &["manager"], &["event.v1", "metadata.v1"]);
+        let _ = plugins.add("runtime.v2", "task").requires(&["shim.v1"]).on_host();
+
+        let transfer = Arc::new(stowd_transfer::Local::new(
+            stowd_transfer::Parts {
+                content: metadata.content(),
+                images: metadata.images(),
+                leases: metadata.leases(),
+                snapshotters: metadata.snapshotters(),
+                applier: differ.clone(),
+                registries: Arc::new(stowd_registry::Client::new(self.registry.clone())),
+            },
+            self.transfer.clone(),
+        ));
+        plugins.add_all("transfer.v1", &["local"], &["lease.v1", "metadata.v1", "differ.v1"]);
+        plugins.add_all("streaming.v1", &["manager"], &["metadata.v1"]);
+
+        services(&mut plugins);
+        plugins.check_required(&self.required)?;
+        let introspection = Arc::new(Introspection::new(plugins, &self.root)?);
+        Ok(Engine {
+            metadata,
+            exchange,
+            tasks,
+            differ,
+            transfer,
+            streams: Arc::new(Streams::default()),
+            introspection,
+            config: self,
+            _lock: lock,
+        })
+    }
+}
+
+impl Engine {
+    /// Returns the content store.
+    pub fn content(&self) -> Arc<dyn content::Store> {
+        self.metadata.content()
+    }
+
+    /// Returns the snapshotters.
+    pub fn snapshotters(&self) -> Arc<dyn Snapshotters> {
+        self.metadata.snapshotters()
+    }
+
+    /// Returns what applies layers.
+    pub fn applier(&self) -> Arc<dyn diff::Applier> {
+        self.differ.clone()
+    }
+
+    /// Returns what computes layers.
+    pub fn comparer(&self) -> Arc<dyn diff::Comparer> {
+        self.differ.clone()
+    }
+
+    /// Returns the image store.
+    pub fn images(&self) -> Arc<dyn images::Store> {
+        self.metadata.images()
+    }
+
+    /// Returns the container store.
+    pub fn containers(&self) -> Arc<dyn containers::Store> {
+        self.metadata.containers()
+    }
+
+    /// Returns the lease store.
+    pub fn leases(&self) -> Arc<dyn leases::Store> {
+        self.metadata.leases()
+    }
+
+    /// Returns the store of namespaces.
+    pub fn namespaces(&self) -> Arc<dyn namespaces::Store> {
+        self.metadata.namespaces()
+    }
+
+    /// Returns the event exchange.
+    pub fn events(&self) -> Arc<dyn events::Exchange> {
+        self.exchange.clone()
+    }
+
+    /// Returns what runs containers.
+    pub fn tasks(&self) -> Arc<dyn Tasks> {
+        self.tasks.clone()
+    }
+
+    /// Returns what moves images.
+    pub fn transfer(&self) -> Arc<dyn Transfer> {
+        self.transfer.clone()
+    }
+
+    /// Returns the named streams.
+    pub fn streams(&self) -> Arc<dyn streaming::Streams> {
+        self.streams.clone()
+    }
+
+    /// Returns what the engine tells about itself.
+    pub fn introspection(&self) -> Arc<dyn introspection::Introspection> {
+        self.introspection.clone()
+    }
+
+    /// Returns the manager of tasks, for the shims' events.
+    pub(crate) fn manager(&self) -> Arc<stowd_tasks::Manager> {
+        self.tasks.clone()
+    }
+
+    /// Lets calls that change something finish, and closes the stores. Containers go on.
+    pub async fn shutdown(self) {
+        self.metadata.shutdown().await;
+    }
+}
+
+/// Makes the snapshot drivers that work here, and says why the others do not.
+fn drivers(config: &Config, plugins: &mut Plugins) -> Vec<Arc<dyn Driver>> {
+    let mut drivers: Vec<Arc<dyn Driver>> = Vec::new();
+    let folder = |id: &str| config.root.join(format!("io.containerd.snapshotter.v1.{id}"));
+    let overlayfs = || -> Result<Arc<dyn Driver>> {
+        let root = config.overlayfs.root_path.clone().unwrap_or_else(|| folder("overlayfs"));
+        Ok(Arc::new(stowd_snapshots::overlayfs::Overlay::new(root, config.overlayfs.clone())?))
+    };
+    let native = || -> Result<Arc<dyn Driver>> {
+        Ok(Arc::new(stowd_snapshots::native::Native::new(folder("native"))?))
+    };
+    type Make<'a> = &'a dyn Fn() -> Result<Arc<dyn Driver>>;
+    for (id, make) in [("overlayfs", &overlayfs as Make<'_>), ("native", &native)] {
+        if config.is_disabled("io.containerd.snapshotter.v1", id) {
+            continue;
+        }
+        match make() {
+            Ok(driver) => {
+                let _ = plugins
+                    .add("snapshotter.v1", id)
+                    .on_host()
+                    .root(driver.root())
+                    .can(driver.capabilities());
+                drivers.push(driver);
+            }
+            Err(error) => {
+                tracing::warn!(%error, snapshotter = id, "skipping a snapshotter");
+                plugins.skip("snapshotter.v1", id, &error.to_string());
+            }
+        }
+    }
+    for id in ["blockfile", "btrfs", "devmapper", "erofs"] {
+        plugins.skip("snapshotter.v1", id, "not built into this stowd yet");
+    }
+    drivers
+}
+
+/// Records the services, which have no parts of their own.
+fn services(plugins: &mut Plugins) {
+    let names = [
+        "containers-service",
+        "content-service",
+        "diff-service",
+        "images-service",
+        "introspection-service",
+        "namespaces-service",
+        "snapshots-service",
+        "tasks-service",
+    ];
+    plugins.add_all("service.v1", &names, &["metadata.v1"]);
+    let faces = [
+        "containers",
+        "content",
+        "diff",
+        "events",
+        "healthcheck",
+        "images",
+        "introspection",
+        "leases",
+        "namespaces",
+        "snapshots",
+        "streaming",
+        "tasks",
+        "transfer",
+        "version",
+    ];
+    plugins.add_all("grpc.v1", &faces, &["service.v1"]);
+}
+
+fn folder(path: &Path, mode: u32) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|error| Error::io(format_args!("make folder {}", path.display()), &error))
+}

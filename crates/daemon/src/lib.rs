@@ -1,0 +1,35 @@
+//! The daemon: configuration, the composition root, sockets, shutdown.
+//!
+//! [`Config`] says what is wanted, [`Config::build`] makes the [`Engine`] of it in plain code, part
+//! by part, and [`Engine::serve`] puts the engine behind sockets. A Rust program that wants a
+//! container engine in its own process builds one and uses its contracts directly.
+//!
+//! This is the only crate that names all implementations. What containerd finds by registration
+//! and look-up is ordinary construction here; the list of plugins that clients ask for is data
+//! that construction leaves behind ([`plugins`]).
+
+pub mod config;
+pub mod plugins;
+
+mod engine;
+mod introspection;
+mod lock;
+mod logging;
+mod notify;
+mod serve;
+mod sockets;
+mod streams;
+
+pub use config::Config;
+pub use engine::Engine;
+pub use logging::{Level, start as start_logging};
+pub use serve::Stop;
+
+/// The version that stowd reports: containerd's whose API it speaks, and its own behind the `+`.
+pub const VERSION: &str = concat!("v2.4.0+stowd.", env!("CARGO_PKG_VERSION"));
+
+/// The source's revision, where the build was told one.
+pub const REVISION: &str = match option_env!("STOWD_REVISION") {
+    Some(revision) => revision,
+    None => "",
+};

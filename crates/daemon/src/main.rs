@@ -1,0 +1,67 @@
+//! The `stowd` program, also installed as `containerd`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use cli::{Asked, Command};
+use stowd::{Config, Stop};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The daemon could not start, or failed while it ran.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    match run(cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            cli::print_error(&error);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(command: Command) -> stowd_core::Result<()> {
+    match command {
+        Command::Print(text) => {
+            cli::print(&text);
+            Ok(())
+        }
+        Command::Serve(asked) => serve(asked),
+    }
+}
+
+fn serve(asked: Asked) -> stowd_core::Result<()> {
+    let resolved = asked.resolve()?;
+    stowd::start_logging(resolved.level, &resolved.format)?;
+    for warning in resolved.warnings {
+        tracing::warn!("{warning}");
+    }
+    stowd_sys::malloc::keep_small();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("stowd")
+        .thread_stack_size(512 << 10)
+        .build()
+        .map_err(|error| stowd_core::Error::io("start the runtime", &error))?;
+    let served = runtime.block_on(daemon(resolved.config));
+    // Threads that still read or write must not hold the stop up.
+    runtime.shutdown_background();
+    served
+}
+
+async fn daemon(config: Config) -> stowd_core::Result<()> {
+    let stop = Stop::new();
+    let failed = |error: std::io::Error| stowd_core::Error::io("listen for signals", &error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let pull = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
+            _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
+        }
+        pull.pull();
+    });
+    config.build().await?.serve(stop).await
+}

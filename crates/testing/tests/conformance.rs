@@ -1,0 +1,199 @@
+//! The conformance suites over gRPC, against unmodified containerd and against stowd.
+//!
+//! A rule that containerd breaks is a mistake of the suite; a rule that only stowd breaks is one of
+//! stowd. `STOWD_CHECK=name` runs only the rules whose names hold that text.
+
+#![allow(clippy::unwrap_used, reason = "a fixture that cannot be set up fails its test")]
+
+use std::sync::Arc;
+
+use stowd_core::leases::Store as _;
+use stowd_core::{Labels, Namespace, Scope};
+use stowd_proxy::Connection;
+use stowd_testing::conformance::{
+    self, containers, content, diff, events, images, leases, snapshots, tasks,
+};
+use stowd_testing::daemon::Kind;
+use stowd_testing::gates::met;
+use stowd_testing::{Daemon, Need, Scratch, Version};
+
+/// A daemon under test, and what is needed to make subjects on it.
+struct Bench {
+    connection: Connection,
+    daemon: Daemon,
+    // Last, so that the daemon has ended when the folder is searched for what was left behind.
+    scratch: Scratch,
+}
+
+impl Bench {
+    async fn new(kind: Kind) -> Self {
+        let scratch = Scratch::new();
+        let daemon = Daemon::start(kind, &scratch, "");
+        let connection = stowd_proxy::connect(daemon.socket()).await.unwrap();
+        Self { connection, daemon, scratch }
+    }
+
+    /// A namespace of its own for a check.
+    fn scope(&self) -> Scope {
+        Scope::new(Namespace::new(self.scratch.name("t")).unwrap())
+    }
+
+    /// A namespace of its own, under a lease: garbage collection may come at any time.
+    async fn leased(&self) -> Scope {
+        let scope = self.scope();
+        self.connection.leases().create(&scope, "held", Labels::new()).await.unwrap();
+        scope.with_lease("held")
+    }
+
+    fn folder(&self, check: &str) -> std::path::PathBuf {
+        self.scratch.folder(check)
+    }
+}
+
+async fn content(kind: Kind) {
+    let bench = Bench::new(kind).await;
+    conformance::run("content", content::CHECKS, async |_| content::Subject {
+        store: Arc::new(bench.connection.content()),
+        scope: bench.leased().await,
+        other: bench.leased().await,
+    })
+    .await;
+}
+
+async fn images(kind: Kind) {
+    let bench = Bench::new(kind).await;
+    conformance::run("images", images::CHECKS, async |_| images::Subject {
+        images: Arc::new(bench.connection.images()),
+        content: Arc::new(bench.connection.content()),
+        leases: Arc::new(bench.connection.leases()),
+        scope: bench.scope(),
+        other: bench.scope(),
+    })
+    .await;
+}
+
+async fn containers(kind: Kind) {
+    let bench = Bench::new(kind).await;
+    conformance::run("containers", containers::CHECKS, async |_| containers::Subject {
+        containers: Arc::new(bench.connection.containers()),
+        scope: bench.scope(),
+        other: bench.scope(),
+    })
+    .await;
+}
+
+async fn leases(kind: Kind) {
+    let bench = Bench::new(kind).await;
+    conformance::run("leases", leases::CHECKS, async |_| leases::Subject {
+        leases: Arc::new(bench.connection.leases()),
+        content: Arc::new(bench.connection.content()),
+        snapshotter: Arc::new(bench.connection.snapshotter("native")),
+        snapshotter_name: "native".to_owned(),
+        scope: bench.scope(),
+        other: bench.scope(),
+    })
+    .await;
+}
+
+async fn snapshots(kind: Kind, snapshotter: &str) {
+    let bench = Bench::new(kind).await;
+    conformance::run(snapshotter, snapshots::CHECKS, async |check| snapshots::Subject {
+        snapshotter: Arc::new(bench.connection.snapshotter(snapshotter)),
+        scope: bench.leased().await,
+        other: bench.leased().await,
+        folder: bench.folder(check),
+    })
+    .await;
+}
+
+async fn snapshots_overlayfs(kind: Kind) {
+    snapshots(kind, "overlayfs").await;
+}
+
+async fn snapshots_native(kind: Kind) {
+    snapshots(kind, "native").await;
+}
+
+async fn differ(kind: Kind, snapshotter: &str) {
+    let bench = Bench::new(kind).await;
+    let suite = format!("diff on {snapshotter}");
+    conformance::run(&suite, diff::CHECKS, async |check| diff::Subject {
+        applier: Arc::new(bench.connection.diff()),
+        comparer: Arc::new(bench.connection.diff()),
+        content: Arc::new(bench.connection.content()),
+        snapshotter: Arc::new(bench.connection.snapshotter(snapshotter)),
+        scope: bench.leased().await,
+        folder: bench.folder(check),
+    })
+    .await;
+}
+
+async fn diff_overlayfs(kind: Kind) {
+    differ(kind, "overlayfs").await;
+}
+
+async fn diff_native(kind: Kind) {
+    differ(kind, "native").await;
+}
+
+async fn events(kind: Kind) {
+    let bench = Bench::new(kind).await;
+    conformance::run("events", events::CHECKS, async |_| events::Subject {
+        exchange: Arc::new(bench.connection.events()),
+        images: Arc::new(bench.connection.images()),
+        containers: Arc::new(bench.connection.containers()),
+        namespaces: Arc::new(bench.connection.namespaces()),
+        content: Arc::new(bench.connection.content()),
+        snapshotter: Arc::new(bench.connection.snapshotter("native")),
+        snapshotter_name: "native".to_owned(),
+        scope: bench.leased().await,
+        other: bench.leased().await,
+    })
+    .await;
+}
+
+async fn tasks(kind: Kind) {
+    let mut bench = Bench::new(kind).await;
+    // One root file system for all checks: it is mounted read-only.
+    let folder = bench.folder("tasks");
+    conformance::run("tasks", tasks::CHECKS, async |check| {
+        let folder = folder.join(check);
+        std::fs::create_dir(&folder).unwrap();
+        tasks::Subject {
+            tasks: Arc::new(bench.connection.tasks()),
+            containers: Arc::new(bench.connection.containers()),
+            exchange: Arc::new(bench.connection.events()),
+            scope: bench.scope(),
+            other: bench.scope(),
+            folder,
+        }
+    })
+    .await;
+    assert!(bench.daemon.is_running(), "the daemon ended:\n{}", bench.daemon.log());
+}
+
+macro_rules! suites {
+    ($module:ident, $kind:expr, $needs:expr; $($suite:ident),+ $(,)?) => {
+        mod $module {
+            use super::*;
+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $suite() {
+                let name = concat!(stringify!($module), "::", stringify!($suite));
+                if met(name, $needs) {
+                    super::$suite($kind).await;
+                }
+            })+
+        }
+    };
+}
+
+suites!(containerd, Kind::Containerd(Version::V2), &[Need::Root, Need::Clients, Need::Overlayfs];
+    content, images, containers, leases, snapshots_overlayfs, snapshots_native,
+    diff_overlayfs, diff_native, events, tasks,
+);
+
+suites!(stowd, Kind::Stowd, &[Need::Root, Need::Clients, Need::Overlayfs, Need::Stowd];
+    content, images, containers, leases, snapshots_overlayfs, snapshots_native,
+    diff_overlayfs, diff_native, events, tasks,
+);

@@ -1,0 +1,5 @@
+//! Moving images. See ARCHITECTURE.md.
+
+mod local;
+
+pub use local::{Config, Local, Parts};
