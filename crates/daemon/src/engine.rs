@@ -39,7 +39,8 @@ pub struct Engine {
 }
 
 impl Config {
-    /// Builds the engine: takes the root, opens the stores, finds the tasks that are running.
+    /// Builds the engine: takes the root and opens the stores. Tasks from before are found by
+    /// [`Engine::serve`], or by [`Engine::restore`] where an engine is not served.
     ///
     /// # Errors
     /// `InvalidArgument` for a configuration that cannot be; `Unavailable` when another daemon has
@@ -92,7 +93,6 @@ impl Config {
             metadata.containers(),
             exchange.clone(),
         )?;
-        tasks.restore().await;
         plugins.add_all("shim.v1", &["manager"], &["event.v1", "metadata.v1"]);
         let _ = plugins.add("runtime.v2", "task").requires(&["shim.v1"]).on_host();
 
@@ -191,6 +191,13 @@ impl Engine {
     /// Returns what the engine tells about itself.
     pub fn introspection(&self) -> Arc<dyn introspection::Introspection> {
         self.introspection.clone()
+    }
+
+    /// Finds the tasks that run since before this engine, and buries those whose shim is gone.
+    ///
+    /// Shims deliver on the ttrpc socket what happened meanwhile, so it must be served first.
+    pub async fn restore(&self) {
+        self.tasks.restore().await;
     }
 
     /// Returns the manager of tasks, for the shims' events.

@@ -1,4 +1,6 @@
-//! The `stowd` program, also installed as `containerd`.
+//! The `stowd` program, also installed as `containerd`: reads flags and the config file, builds the
+//! engine, serves it until a signal says stop. It decides nothing else; what the daemon is made of
+//! stands in the library's `engine`.
 
 mod cli;
 

@@ -68,6 +68,8 @@ impl Engine {
         let grpc = listen(&self.config.grpc)?;
         let ttrpc = listen(&self.config.ttrpc)?;
         let shims = tokio::spawn(serve_ttrpc(ttrpc, self.forwarder()));
+        // Clients wait in the socket's backlog until every running task is known again.
+        self.restore().await;
         let routes = self.routes();
         let serving = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
