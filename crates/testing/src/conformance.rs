@@ -77,8 +77,17 @@ where
     );
 }
 
-/// Makes a suite's list from the names of its check functions.
+/// Makes a suite's list from the names of its check functions, grouped by the module they are in.
 macro_rules! checks {
+    ($subject:ty: $($module:ident { $($name:ident),+ $(,)? })+) => {
+        /// The suite's rules.
+        pub const CHECKS: &[crate::conformance::Check<$subject>] = &[
+            $($(crate::conformance::Check {
+                name: stringify!($name),
+                run: |subject| Box::pin(async move { $module::$name(&subject).await }),
+            },)+)+
+        ];
+    };
     ($subject:ty: $($name:ident),+ $(,)?) => {
         /// The suite's rules.
         pub const CHECKS: &[crate::conformance::Check<$subject>] = &[
