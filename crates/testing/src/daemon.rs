@@ -80,7 +80,7 @@ impl Daemon {
         });
         let config = format!("{}\n{config}", base_config(kind, &folder));
         fs::write(folder.join("config.toml"), config).expect("writing the configuration");
-        let namespace = scratch.name("t");
+        let namespace = scratch.namespace();
         let process = Self::spawn(kind, &folder);
         let mut daemon = Self { kind, folder, namespace, process };
         daemon.wait_until_ready();
@@ -217,7 +217,8 @@ impl Drop for Daemon {
         }
         self.process.stop();
         // Shims outlive their daemon by design; those of this one bear its folder's path.
-        leaks::remove(&self.folder, std::slice::from_ref(&self.namespace));
+        let namespaces = vec![self.namespace.clone()];
+        leaks::remove(&self.folder, &leaks::Names { namespaces, ..Default::default() });
     }
 }
 

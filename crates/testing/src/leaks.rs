@@ -4,6 +4,7 @@
 //! working directory, or sits in a cgroup named after its namespace. Both are
 //! unique, so what is found belongs to the test and to nobody else.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,19 +22,42 @@ pub enum Leak {
     Cgroup(PathBuf),
 }
 
+/// The unique names that a test's cgroups bear.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Names whose cgroups must be gone.
+    pub cgroups: Vec<String>,
+    /// Namespaces. Their cgroup may stay when it is empty: runtimes leave the parent group for the
+    /// namespace's next container.
+    pub namespaces: Vec<String>,
+}
+
+impl Names {
+    fn all(&self) -> impl Iterator<Item = &str> {
+        self.cgroups.iter().chain(&self.namespaces).map(String::as_str)
+    }
+
+    fn contain(&self, name: &OsStr) -> bool {
+        self.all().any(|known| name == known)
+    }
+}
+
 /// Looks for processes, mounts and cgroups that belong to a folder or to one of the names.
-pub fn find(folder: &Path, names: &[String]) -> Vec<Leak> {
+pub fn find(folder: &Path, names: &Names) -> Vec<Leak> {
     let mut leaks: Vec<Leak> = processes(folder, names)
         .into_iter()
         .map(|(pid, command)| Leak::Process(pid, command))
         .collect();
     leaks.extend(mounts_below(folder).into_iter().map(Leak::Mount));
-    leaks.extend(cgroups(names).into_iter().map(Leak::Cgroup));
+    let kept = |path: &PathBuf| {
+        names.namespaces.iter().any(|name| path.file_name() == Some(OsStr::new(name)))
+    };
+    leaks.extend(cgroups(names).into_iter().filter(|path| !kept(path)).map(Leak::Cgroup));
     leaks
 }
 
 /// Removes what [`find`] finds, processes first, innermost first.
-pub fn remove(folder: &Path, names: &[String]) {
+pub fn remove(folder: &Path, names: &Names) {
     for _ in 0..50 {
         let left = processes(folder, names);
         if left.is_empty() {
@@ -67,7 +91,7 @@ pub fn mounts_below(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn processes(folder: &Path, names: &[String]) -> Vec<(i32, String)> {
+fn processes(folder: &Path, names: &Names) -> Vec<(i32, String)> {
     let own = std::process::id();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -100,20 +124,17 @@ fn is_zombie(pid: u32) -> bool {
         .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")))
 }
 
-fn in_cgroup(pid: u32, names: &[String]) -> bool {
+fn in_cgroup(pid: u32, names: &Names) -> bool {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    groups.lines().any(|line| line.split('/').any(|part| names.iter().any(|name| name == part)))
+    groups.lines().any(|line| line.split('/').any(|part| names.contain(part.as_ref())))
 }
 
 /// Cgroup directories that bear one of the names, and all below them, outermost first.
-fn cgroups(names: &[String]) -> Vec<PathBuf> {
+fn cgroups(names: &Names) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    if !names.is_empty() {
+    if names.all().next().is_some() {
         walk(Path::new("/sys/fs/cgroup"), 0, &mut |path| {
-            let named = path.components().any(|part| {
-                names.iter().any(|name| part.as_os_str().to_str() == Some(name.as_str()))
-            });
-            if named {
+            if path.components().any(|part| names.contain(part.as_os_str())) {
                 found.push(path.to_path_buf());
             }
         });
@@ -173,10 +194,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut child =
             Command::new("sleep").arg("1000").current_dir(folder.path()).spawn().unwrap();
-        let found = find(folder.path(), &[]);
-        assert_eq!(found, [Leak::Process(child.id().cast_signed(), "sleep 1000".to_owned())]);
-        remove(folder.path(), &[]);
+        let expected = [Leak::Process(child.id().cast_signed(), "sleep 1000".to_owned())];
+        // A moment passes between a program's start and its having a command line.
+        let found =
+            crate::process::wait_briefly(|| find(folder.path(), &Names::default()) == expected);
+        assert!(found, "{:?}", find(folder.path(), &Names::default()));
+        remove(folder.path(), &Names::default());
         assert!(!child.wait().unwrap().success());
-        assert_eq!(find(folder.path(), &[]), []);
+        assert_eq!(find(folder.path(), &Names::default()), []);
     }
 }

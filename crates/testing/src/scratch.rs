@@ -1,8 +1,8 @@
 //! A test's own folder and names, cleaned up whatever happens.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
@@ -18,7 +18,7 @@ use crate::leaks;
 pub struct Scratch {
     folder: Option<TempDir>,
     path: PathBuf,
-    names: Mutex<Vec<String>>,
+    names: Mutex<leaks::Names>,
 }
 
 impl Scratch {
@@ -30,7 +30,7 @@ impl Scratch {
         // Short, because a socket's path has room for 107 bytes only.
         let folder = tempfile::Builder::new().prefix("stowt-").tempdir().expect("a scratch folder");
         let path = folder.path().canonicalize().expect("the scratch folder's path");
-        Self { folder: Some(folder), path, names: Mutex::new(Vec::new()) }
+        Self { folder: Some(folder), path, names: Mutex::default() }
     }
 
     /// Returns the folder.
@@ -53,18 +53,31 @@ impl Scratch {
         path
     }
 
-    /// Makes up a name that nobody else uses, for a namespace, a cgroup or a container.
+    /// Makes up a name that nobody else uses, for a cgroup or a container.
     ///
-    /// Processes in cgroups of that name count as this test's.
+    /// Processes in cgroups of that name count as this test's, and so do the cgroups.
     pub fn name(&self, stem: &str) -> String {
         let name = format!("{stem}-{}", unique());
-        self.names.lock().expect("no test panics with it").push(name.clone());
+        self.names().cgroups.push(name.clone());
         name
+    }
+
+    /// Makes up a namespace that nobody else uses.
+    ///
+    /// Processes in cgroups below one of that name count as this test's, and so do those cgroups.
+    pub fn namespace(&self) -> String {
+        let name = format!("t-{}", unique());
+        self.names().namespaces.push(name.clone());
+        name
+    }
+
+    fn names(&self) -> MutexGuard<'_, leaks::Names> {
+        self.names.lock().expect("no test panics with it")
     }
 
     /// Returns what belongs to this test and is still there.
     pub fn leaks(&self) -> Vec<leaks::Leak> {
-        leaks::find(&self.path, &self.names.lock().expect("no test panics with it"))
+        leaks::find(&self.path, &self.names())
     }
 }
 
@@ -84,7 +97,7 @@ impl Drop for Scratch {
                 left.is_empty()
             });
         }
-        leaks::remove(&self.path, &self.names.lock().expect("no test panics with it"));
+        leaks::remove(&self.path, &self.names());
         if let Some(folder) = self.folder.take() {
             let removed = folder.close();
             if !std::thread::panicking() {

@@ -35,7 +35,7 @@ impl Bench {
 
     /// A namespace of its own for a check.
     fn scope(&self) -> Scope {
-        Scope::new(Namespace::new(self.scratch.name("t")).unwrap())
+        Scope::new(Namespace::new(self.scratch.namespace()).unwrap())
     }
 
     /// A namespace of its own, under a lease: garbage collection may come at any time.
@@ -117,7 +117,10 @@ async fn snapshots_native(kind: Kind) {
 async fn differ(kind: Kind, snapshotter: &str) {
     let bench = Bench::new(kind).await;
     let suite = format!("diff on {snapshotter}");
-    conformance::run(&suite, diff::CHECKS, async |check| diff::Subject {
+    // It would write a terabyte of zeros.
+    let spared = |name: &str| kind != Kind::Stowd && name == "holes_cost_nothing";
+    let checks = diff::CHECKS.iter().filter(|check| !spared(check.name));
+    conformance::run(&suite, checks, async |check| diff::Subject {
         applier: Arc::new(bench.connection.diff()),
         comparer: Arc::new(bench.connection.diff()),
         content: Arc::new(bench.connection.content()),

@@ -62,6 +62,7 @@ super::checks!(Subject:
         broken_layers_are_refused,
         no_layer_reaches_outside,
         bombs_are_survived,
+        holes_cost_nothing,
     }
     compare {
         a_comparison_leads_from_lower_to_upper,

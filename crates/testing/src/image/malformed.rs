@@ -159,11 +159,6 @@ pub fn bombs(megabytes: usize) -> Vec<Case> {
             &[Entry::new("f", Kind::File(Vec::new())).xattr("user.big", &attribute)],
             Verdict::Contained,
         ),
-        case(
-            "a sparse file of a terabyte",
-            &[Entry::new("hole", Kind::Sparse(vec![(0, vec![1])], 1 << 40))],
-            Verdict::Contained,
-        ),
     ]
 }
 

@@ -8,7 +8,8 @@ use stowd_core::mount::Mount;
 use stowd_core::{Descriptor, Error, ErrorKind, Labels};
 
 use super::super::{Must as _, refused};
-use super::{Subject, apply, apply_active, apply_blob, plain};
+use super::{Subject, apply, apply_active, apply_blob, look, plain};
+use crate::image::entry::{Entry, Kind};
 use crate::image::malformed::{Case, ESCAPED, Verdict};
 use crate::image::{Layer, malformed};
 use crate::mounts::Mounted;
@@ -93,4 +94,16 @@ pub(super) async fn bombs_are_survived(it: &Subject) {
     }
     // And everything still works.
     apply(it, "after", None, &plain(&Layer::new().file("f", "x"))).await;
+}
+
+/// containerd writes a sparse file's holes as zeros and is not asked.
+pub(super) async fn holes_cost_nothing(it: &Subject) {
+    let hole = Entry::new("hole", Kind::Sparse(vec![(0, vec![1])], 1 << 40));
+    apply(it, "n", None, &plain(&Layer::new().entry(hole))).await;
+    look(it, "n", |top| {
+        let told = fs::metadata(top.join("hole")).unwrap();
+        assert_eq!(told.len(), 1 << 40);
+        assert!(told.blocks() < 1000, "{} blocks", told.blocks());
+    })
+    .await;
 }
