@@ -207,9 +207,8 @@ fn open(path: &Path, cache: usize, check: Check) -> Result<redb::Database> {
     let backend = Reserving::open(path)
         .map_err(|error| Error::io(format_args!("open {}", path.display()), &error))?;
     // Where damage is beyond what redb checks for, it panics.
-    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        builder.create_with_backend(backend)
-    }));
+    let opened =
+        std::panic::catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(backend)));
     match opened {
         Ok(Ok(database)) => Ok(database),
         Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => Err(Error::failed_precondition(
@@ -245,9 +244,7 @@ fn create(root: &Path, path: &Path, cache: usize) -> Result<()> {
     {
         let mut table = transaction.open_table(RECORDS).map_err(self::failed)?;
         let format = Format { version: FORMAT }.encode_to_vec();
-        table
-            .insert(key::books("format").as_bytes(), format.as_slice())
-            .map_err(self::failed)?;
+        table.insert(key::books("format").as_bytes(), format.as_slice()).map_err(self::failed)?;
     }
     transaction.commit().map_err(self::failed)?;
     database.close().map_err(self::failed)?;

@@ -178,8 +178,15 @@ mod tests {
 
     #[test]
     fn keys_sort_as_their_parts() {
-        let mut parts =
-            [["a", "z"], ["a\0", "a"], ["a\0b", "a"], ["ab", "a"], ["a", ""], ["", "z"], ["a", "b\0"]];
+        let mut parts = [
+            ["a", "z"],
+            ["a\0", "a"],
+            ["a\0b", "a"],
+            ["ab", "a"],
+            ["a", ""],
+            ["", "z"],
+            ["a", "b\0"],
+        ];
         parts.sort_unstable();
         let keys: Vec<Key> = parts.iter().map(|parts| Key::new(b'X', *parts)).collect();
         assert!(keys.is_sorted());
@@ -188,10 +195,15 @@ mod tests {
     #[test]
     fn a_prefix_holds_its_own_and_nothing_else() {
         let prefix = Key::new(b'X', ["a"]);
-        let below = |key: &Key| key.as_bytes() >= prefix.as_bytes() && *key.as_bytes() < *prefix.end();
-        for (parts, inside) in
-            [(["a", ""], true), (["a", "\0"], true), (["a", "🦀"], true), (["a\0", "b"], false), (["ab", ""], false)]
-        {
+        let below =
+            |key: &Key| key.as_bytes() >= prefix.as_bytes() && *key.as_bytes() < *prefix.end();
+        for (parts, inside) in [
+            (["a", ""], true),
+            (["a", "\0"], true),
+            (["a", "🦀"], true),
+            (["a\0", "b"], false),
+            (["ab", ""], false),
+        ] {
             assert_eq!(below(&Key::new(b'X', parts)), inside, "{parts:?}");
         }
     }

@@ -3,7 +3,20 @@
 //! One transactional file keeps everything that stowd knows by name: namespaces, leases, images,
 //! containers, the labels of blobs, ingests and snapshots. [`Metadata::open`] puts it over a plain
 //! blob store and the snapshot drivers and hands out the contracts' namespaced faces.
+//!
+//! # How it works
+//!
+//! All records lie in one table ([`key`] says under which keys, `record` what they hold). Reads see a
+//! consistent view and wait for nobody. Calls that write are closures that one thread runs and
+//! commits together (`queue`): each is whole or taken back alone, all share one flush, and each is
+//! answered, and its events published, after it.
+//!
+//! Files and records change in an order that leaves, after a crash, files without records and
+//! never the reverse: bytes and trees are made before their record and removed after it. Opening
+//! the database looks for such files and removes them (`reconcile`); `collector` finds records that
+//! nothing refers to any more (`mark`), and `remover` removes their files.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +24,33 @@ use std::time::Duration;
 use stowd_core::content::Blobs;
 use stowd_core::events::Publisher;
 use stowd_core::snapshots::{Driver, Snapshotters};
-use stowd_core::{Error, Result, containers, content, images, leases, namespaces};
+use stowd_core::{Error, Result};
+
+mod backend;
+mod collector;
+mod containers;
+mod content;
+mod database;
+mod fields;
+mod images;
+mod ingest;
+mod inner;
+mod key;
+mod leases;
+mod mark;
+mod namespaces;
+mod queue;
+mod reconcile;
+mod record;
+mod remover;
+mod snapshots;
+mod transaction;
+
+use crate::collector::Watcher;
+use crate::database::Database;
+use crate::inner::{Inner, Trees};
+use crate::queue::Queue;
+use crate::remover::Remover;
 
 /// Where the database lives and how it behaves.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,12 +115,8 @@ pub struct Collected {
 
 /// The open database and the contracts over it.
 pub struct Metadata {
-    content: Arc<dyn content::Store>,
-    snapshotters: Arc<dyn Snapshotters>,
-    images: Arc<dyn images::Store>,
-    containers: Arc<dyn containers::Store>,
-    leases: Arc<dyn leases::Store>,
-    namespaces: Arc<dyn namespaces::Store>,
+    inner: Arc<Inner>,
+    snapshotters: Arc<snapshots::All>,
 }
 
 impl Metadata {
@@ -91,13 +126,44 @@ impl Metadata {
     /// `DataLoss` when the file is damaged, `FailedPrecondition` when it is in use or was written
     /// by a newer stowd; the file is left as it is.
     pub async fn open(config: Config, parts: Parts) -> Result<Arc<Self>> {
-        let _ = (config, parts);
-        Err(Error::not_implemented("the metadata database"))
+        let (root, cache) = (config.root.clone(), config.cache);
+        let database =
+            tokio::task::spawn_blocking(move || Database::open(&root, cache))
+                .await
+                .map_err(|error| Error::internal(format_args!("open the database: {error}")))??;
+        let database = Arc::new(database);
+        let last = reconcile::last_tree(&database, &parts.drivers).await?;
+        let (remover, work) = Remover::new();
+        let (collector, signals) = collector::Handle::new();
+        let watcher = Watcher { collector: collector.clone(), remover: remover.clone() };
+        let queue = Queue::start(database.clone(), parts.publisher, Arc::new(watcher))?;
+        let drivers: BTreeMap<_, _> =
+            parts.drivers.into_iter().map(|driver| (driver.name().to_owned(), driver)).collect();
+        let inner = Arc::new(Inner {
+            database,
+            queue,
+            blobs: parts.blobs,
+            drivers,
+            sharing: config.sharing,
+            remover,
+            collector,
+            trees: Trees::new(last),
+            bytes: tokio::sync::RwLock::default(),
+        });
+        tokio::spawn(remover::run(Arc::downgrade(&inner), work));
+        reconcile::run(&inner, &config.root).await?;
+        tokio::spawn(collector::run(Arc::downgrade(&inner), config.collector, signals));
+        let named = |(name, driver): (&String, &Arc<dyn Driver>)| {
+            let named = snapshots::Named { inner: inner.clone(), driver: driver.clone() };
+            (name.clone(), Arc::new(named))
+        };
+        let snapshotters = Arc::new(snapshots::All(inner.drivers.iter().map(named).collect()));
+        Ok(Arc::new(Self { inner, snapshotters }))
     }
 
     /// Returns the content store.
-    pub fn content(&self) -> Arc<dyn content::Store> {
-        self.content.clone()
+    pub fn content(&self) -> Arc<dyn stowd_core::content::Store> {
+        Arc::new(content::Content(self.inner.clone()))
     }
 
     /// Returns the snapshotters, one for each driver.
@@ -106,23 +172,23 @@ impl Metadata {
     }
 
     /// Returns the image store.
-    pub fn images(&self) -> Arc<dyn images::Store> {
-        self.images.clone()
+    pub fn images(&self) -> Arc<dyn stowd_core::images::Store> {
+        Arc::new(images::Images(self.inner.clone()))
     }
 
     /// Returns the container store.
-    pub fn containers(&self) -> Arc<dyn containers::Store> {
-        self.containers.clone()
+    pub fn containers(&self) -> Arc<dyn stowd_core::containers::Store> {
+        Arc::new(containers::Containers(self.inner.clone()))
     }
 
     /// Returns the lease store.
-    pub fn leases(&self) -> Arc<dyn leases::Store> {
-        self.leases.clone()
+    pub fn leases(&self) -> Arc<dyn stowd_core::leases::Store> {
+        Arc::new(leases::Leases(self.inner.clone()))
     }
 
     /// Returns the store of namespaces.
-    pub fn namespaces(&self) -> Arc<dyn namespaces::Store> {
-        self.namespaces.clone()
+    pub fn namespaces(&self) -> Arc<dyn stowd_core::namespaces::Store> {
+        Arc::new(namespaces::Namespaces(self.inner.clone()))
     }
 
     /// Runs a garbage collection that begins after this call, and waits for its end.
@@ -130,12 +196,15 @@ impl Metadata {
     /// # Errors
     /// When the database or a store below it fails.
     pub async fn collect(&self) -> Result<Collected> {
-        Err(Error::not_implemented("garbage collection"))
+        self.inner.collector.collect().await
     }
 
     /// Ends the collector, lets queued calls finish and closes the file. Later calls fail with
     /// `Unavailable`.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.inner.collector.stop().await;
+        self.inner.queue.stop().await;
+    }
 }
 
 impl Config {

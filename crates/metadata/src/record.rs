@@ -267,10 +267,7 @@ impl ContainerRecord {
             id,
             labels: self.labels,
             image: self.image,
-            runtime: Runtime {
-                name: self.runtime,
-                options: self.options.map(AnyRecord::into_any),
-            },
+            runtime: Runtime { name: self.runtime, options: self.options.map(AnyRecord::into_any) },
             spec: self.spec.map(AnyRecord::into_any),
             snapshotter: self.snapshotter,
             snapshot_key: self.snapshot_key,

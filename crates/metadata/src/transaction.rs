@@ -79,10 +79,8 @@ impl<'t> Transaction<'t> {
     pub(crate) fn put<R: Message>(&mut self, key: &Key, record: &R) -> Result<()> {
         let value = record.encode_to_vec();
         let old = self.table.insert(key.as_bytes(), value.as_slice());
-        let old = match old {
-            Ok(old) => old.map(|old| old.value().to_vec()),
-            Err(error) => return Err(self.broken(error)),
-        };
+        let old = old.map(|old| old.map(|old| old.value().to_vec()));
+        let old = old.map_err(|error| self.broken(error))?;
         self.undo.push((key.as_bytes().to_vec(), old));
         self.effects.mutated = true;
         if self.barrier.up && counts(key.kind()) {
@@ -93,11 +91,9 @@ impl<'t> Transaction<'t> {
 
     /// Removes a record; says whether it was there.
     pub(crate) fn delete(&mut self, key: &Key) -> Result<bool> {
-        let old = match self.table.remove(key.as_bytes()) {
-            Ok(old) => old.map(|old| old.value().to_vec()),
-            Err(error) => return Err(self.broken(error)),
-        };
-        let Some(old) = old else { return Ok(false) };
+        let old = self.table.remove(key.as_bytes());
+        let old = old.map(|old| old.map(|old| old.value().to_vec()));
+        let Some(old) = old.map_err(|error| self.broken(error))? else { return Ok(false) };
         self.undo.push((key.as_bytes().to_vec(), Some(old)));
         self.effects.mutated = true;
         Ok(true)

@@ -1,0 +1,154 @@
+//! What all stores share: the file, the queue, the parts below, and the books of files in the making.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::stream;
+use stowd_core::content::Blobs;
+use stowd_core::filters::{Adaptor, Filters};
+use stowd_core::snapshots::{Driver, TreeId};
+use stowd_core::{Chunks, Result};
+
+use crate::database::{Database, Read as _};
+use crate::key::Key;
+use crate::queue::Queue;
+use crate::remover::Remover;
+use crate::{Sharing, collector};
+
+/// The most records of a list that are read at once.
+const PAGE: usize = 256;
+
+/// What all stores share.
+pub(crate) struct Inner {
+    pub(crate) database: Arc<Database>,
+    pub(crate) queue: Queue,
+    pub(crate) blobs: Arc<dyn Blobs>,
+    pub(crate) drivers: BTreeMap<String, Arc<dyn Driver>>,
+    pub(crate) sharing: Sharing,
+    pub(crate) remover: Remover,
+    pub(crate) collector: collector::Handle,
+    pub(crate) trees: Trees,
+    /// Held for reading from before a blob's bytes are in place until its record is durable, and
+    /// for writing while bytes without a record are removed.
+    pub(crate) bytes: tokio::sync::RwLock<()>,
+}
+
+/// File trees: their numbers, and which are on disk but not recorded yet.
+#[derive(Default)]
+pub(crate) struct Trees {
+    last: AtomicU64,
+    making: Mutex<BTreeSet<TreeId>>,
+}
+
+/// A tree in the making. Until this is dropped, the tree counts as wanted.
+pub(crate) struct Making<'a> {
+    trees: &'a Trees,
+    pub(crate) id: TreeId,
+}
+
+impl Trees {
+    /// Makes the books, given the highest number that may be on disk.
+    pub(crate) fn new(last: u64) -> Self {
+        Self { last: AtomicU64::new(last), making: Mutex::default() }
+    }
+
+    /// Gives out a number.
+    pub(crate) fn begin(&self) -> Making<'_> {
+        // Listed before it can be on disk, and in one step with its number: whoever then looks for
+        // trees without records finds it here.
+        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = TreeId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        making.insert(id);
+        Making { trees: self, id }
+    }
+
+    pub(crate) fn in_making(&self) -> BTreeSet<TreeId> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.trees.making.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+impl Inner {
+    /// Lists records below a prefix in pages, each as one consistent view: `read` makes an item of
+    /// a key and a value, or nothing to leave it out.
+    pub(crate) fn list<T, F>(self: &Arc<Self>, prefix: Key, filters: Filters, read: F) -> Chunks<T>
+    where
+        T: Adaptor + Send + 'static,
+        F: Fn(&[u8], &[u8]) -> Result<Option<T>> + Send + Sync + 'static,
+    {
+        struct Place {
+            after: Option<Key>,
+            done: bool,
+        }
+        let inner = self.clone();
+        let start = Place { after: None, done: false };
+        Box::pin(stream::try_unfold(start, move |place| {
+            let page = if place.done {
+                Ok(None)
+            } else {
+                inner.page(&prefix, place.after.as_ref(), &filters, &read).map(|(items, after)| {
+                    let done = after.is_none();
+                    Some((items, Place { after, done }))
+                })
+            };
+            std::future::ready(page)
+        }))
+    }
+
+    /// Reads one page; the key is where the next one continues.
+    fn page<T: Adaptor>(
+        &self,
+        prefix: &Key,
+        after: Option<&Key>,
+        filters: &Filters,
+        read: &impl Fn(&[u8], &[u8]) -> Result<Option<T>>,
+    ) -> Result<(Vec<T>, Option<Key>)> {
+        use std::ops::ControlFlow::{Break, Continue};
+        let mut items = Vec::new();
+        let mut seen = 0;
+        let mut next = None;
+        self.database.view(|view| {
+            view.walk(prefix, after, |key, value| {
+                if let Some(item) = read(key, value)?
+                    && filters.matches(&item)
+                {
+                    items.push(item);
+                }
+                seen += 1;
+                if seen == PAGE {
+                    next = Some(Key::from_bytes(key));
+                    return Ok(Break(()));
+                }
+                Ok(Continue(()))
+            })
+        })?;
+        Ok((items, next))
+    }
+
+    /// Lists all records below a prefix in one consistent view.
+    pub(crate) fn all<T: Adaptor>(
+        &self,
+        prefix: &Key,
+        filters: &Filters,
+        read: impl Fn(&[u8], &[u8]) -> Result<Option<T>>,
+    ) -> Result<Vec<T>> {
+        let mut items = Vec::new();
+        self.database.view(|view| {
+            view.walk(prefix, None, |key, value| {
+                if let Some(item) = read(key, value)?
+                    && filters.matches(&item)
+                {
+                    items.push(item);
+                }
+                Ok(std::ops::ControlFlow::Continue(()))
+            })
+        })?;
+        Ok(items)
+    }
+}
