@@ -29,6 +29,7 @@ pub mod mounts;
 pub mod process;
 pub mod registry;
 pub mod scratch;
+pub mod transcript;
 
 pub use clients::Version;
 pub use daemon::Daemon;

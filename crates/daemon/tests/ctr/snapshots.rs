@@ -1,0 +1,70 @@
+//! Snapshots.
+
+use stowd_testing::transcript::Session;
+
+use crate::import;
+
+crate::scripts!(show_and_change, mounts_of_a_snapshot, two_snapshotters);
+
+/// Returns the name of the only committed snapshot.
+fn top(it: &Session<'_>) -> String {
+    let listed = it.command(&["snapshots", "ls"]).ok();
+    let line = listed.lines().find(|line| line.contains("Committed")).unwrap();
+    line.split_whitespace().next().unwrap().to_owned()
+}
+
+fn show_and_change(it: &mut Session<'_>) {
+    it.ctr(&["snapshots", "ls"]);
+    import(it);
+    let top = top(it);
+    it.ctr(&["snapshots", "ls"]);
+    it.ctr(&["snapshots", "info", &top]);
+    it.ctr(&["snapshots", "usage"]);
+    it.ctr(&["snapshots", "prepare", "work", &top]);
+    it.ctr(&["snapshots", "view", "look", &top]);
+    // No label and no lease keeps it: garbage collection may have been faster.
+    it.command(&["snapshots", "rm", "look"]).output();
+    it.fails(&["snapshots", "prepare", "work", &top]);
+    it.ctr(&["snapshots", "ls"]);
+    it.ctr(&["snapshots", "tree"]);
+    it.ctr(&["snapshots", "commit", "done", "work"]);
+    it.ctr(&["snapshots", "label", "done", "a=1"]);
+    it.ctr(&["snapshots", "info", "done"]);
+    it.ctr(&["snapshots", "prepare", "child", "done"]);
+    it.ctr(&["snapshots", "tree"]);
+    it.fails(&["snapshots", "rm", "done"]);
+    it.ctr(&["snapshots", "rm", "child"]);
+    it.ctr(&["snapshots", "rm", "done"]);
+    it.ctr(&["snapshots", "ls"]);
+    it.fails(&["snapshots", "info", "done"]);
+    it.fails(&["snapshots", "prepare", "work", "absent"]);
+}
+
+fn mounts_of_a_snapshot(it: &mut Session<'_>) {
+    import(it);
+    let top = top(it);
+    it.ctr(&["snapshots", "prepare", "work", &top]);
+    let target = it.folder.join("mnt");
+    std::fs::create_dir(&target).unwrap();
+    let path = target.to_string_lossy().into_owned();
+    // The command lines that it prints do work. Which numbers the folders bear is nobody's promise.
+    let commands = it.quiet(&["snapshots", "mounts", &path, "work"]);
+    assert!(commands.starts_with("mount -t overlay"), "{commands}");
+    stowd_testing::process::Run::program("sh").args(["-c", &commands]).ok();
+    std::fs::write(target.join("new"), "x").unwrap();
+    stowd_testing::process::Run::program("umount").args([&path]).ok();
+    let usage = it.ctr(&["snapshots", "usage", "work"]);
+    assert!(usage.contains('2') || usage.contains('3'), "{usage}");
+    assert!(!it.quiet(&["snapshots", "diff", &top, "work"]).is_empty(), "an empty diff");
+    it.ctr(&["snapshots", "rm", "work"]);
+}
+
+fn two_snapshotters(it: &mut Session<'_>) {
+    it.ctr(&["snapshots", "--snapshotter", "native", "prepare", "n"]);
+    it.ctr(&["snapshots", "prepare", "o"]);
+    it.ctr(&["snapshots", "--snapshotter", "native", "ls"]);
+    it.ctr(&["snapshots", "ls"]);
+    it.fails(&["snapshots", "--snapshotter", "absent", "ls"]);
+    it.ctr(&["snapshots", "--snapshotter", "native", "rm", "n"]);
+    it.ctr(&["snapshots", "rm", "o"]);
+}
