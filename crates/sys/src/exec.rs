@@ -36,6 +36,11 @@ impl ExecStrings {
     pub fn strings(&self) -> &[CString] {
         &self.strings
     }
+
+    /// The null-terminated table of pointers, valid as long as this is borrowed.
+    pub(crate) fn table(&self) -> *const *const libc::c_char {
+        self.pointers.as_ptr()
+    }
 }
 
 /// Becomes the program at `path`. Returns only on failure. `extra` is added to the environment.

@@ -27,5 +27,6 @@ pub mod sched;
 pub mod seccomp;
 pub mod signal;
 pub mod signalfd;
+pub mod spawn;
 pub mod tree;
 pub mod xattr;
