@@ -151,7 +151,7 @@ mod tests {
         let layer = Descriptor::new(media_type::LAYER, Digest::of(b"l"), 1);
         let taken =
             choice.take(&manifest("linux/arm64"), vec![config.clone(), layer.clone()]).unwrap();
-        assert_eq!(taken, [config.clone()]);
+        assert_eq!(taken, std::slice::from_ref(&config));
         let taken = choice.take(&manifest("linux/amd64"), vec![config, layer]).unwrap();
         assert_eq!(taken.len(), 2);
     }

@@ -6,8 +6,17 @@ use async_trait::async_trait;
 use stowd_core::progress::Sink;
 use stowd_core::registry::Registries;
 use stowd_core::snapshots::Snapshotters;
-use stowd_core::transfer::{Destination, Source, Transfer};
+use stowd_core::transfer::{Destination, Source, Store, Transfer};
 use stowd_core::{Error, Result, Scope, content, diff, images, leases};
+use stowd_images::Choice;
+
+use crate::export::export;
+use crate::import::import;
+use crate::job::Shared;
+use crate::lease::Held;
+use crate::pull::pull;
+use crate::push::push;
+use crate::tag::tag;
 
 /// What transfers work with.
 #[derive(Clone)]
@@ -55,16 +64,13 @@ impl Default for Config {
 
 /// Moves images between registries, archives and this daemon's stores.
 pub struct Local {
-    #[expect(dead_code, reason = "used by the transfers")]
-    parts: Parts,
-    #[expect(dead_code, reason = "used by the transfers")]
-    config: Config,
+    shared: Arc<Shared>,
 }
 
 impl Local {
     /// Puts the service together.
     pub fn new(parts: Parts, config: Config) -> Self {
-        Self { parts, config }
+        Self { shared: Arc::new(Shared::new(parts, config)) }
     }
 }
 
@@ -72,11 +78,41 @@ impl Local {
 impl Transfer for Local {
     async fn transfer(
         &self,
-        _scope: &Scope,
-        _source: Source,
-        _destination: Destination,
-        _progress: Arc<dyn Sink>,
+        scope: &Scope,
+        source: Source,
+        destination: Destination,
+        progress: Arc<dyn Sink>,
     ) -> Result<()> {
-        Err(Error::not_implemented("transfer"))
+        let shared = &self.shared;
+        let held = Held::take(Arc::clone(&shared.parts.leases), scope).await?;
+        let scope = &held.scope;
+        let done = match (source, destination) {
+            (Source::Registry(from), Destination::Images(store)) => {
+                pull(shared, scope, from, &store, progress).await
+            }
+            (Source::Archive(stream), Destination::Images(store)) => {
+                import(shared, scope, stream, &store, progress).await
+            }
+            (Source::Images(names), Destination::Archive(stream, options)) => {
+                export(shared, scope, &names, stream, &options, progress).await
+            }
+            (Source::Images(names), Destination::Images(store)) => {
+                tag(shared, scope, &names, &store).await
+            }
+            (Source::Images(names), Destination::Registry(to)) => {
+                push(shared, scope, &names, to, progress).await
+            }
+            (Source::Registry(_) | Source::Archive(_), _) => {
+                Err(Error::not_implemented("transfer without a stop in the image store"))
+            }
+        };
+        held.release().await;
+        done
     }
+}
+
+/// Returns which part of an image a store wants.
+pub(crate) fn choice(store: &Store) -> Choice {
+    let choice = Choice::of(&store.platforms).limited(store.manifest_limit);
+    if store.all_metadata { choice.with_metadata_of_all() } else { choice }
 }
