@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use stowd_core::leases::Resource;
 use stowd_core::progress::Sink;
 use stowd_core::transfer::Export;
 use stowd_core::{Error, Result, Scope};
 use stowd_images::archive::{self, Exported};
 
 use crate::job::Shared;
+use crate::lease::hold;
 use crate::tracker::Tracker;
 
 /// Exports images. The scope has a lease, which keeps what is being written.
@@ -26,7 +26,8 @@ pub(crate) async fn export(
     let mut images = Vec::new();
     for name in names {
         let image = shared.parts.images.get(scope, name).await?;
-        hold(shared, scope, image.target.digest.as_str()).await?;
+        // The image may be deleted meanwhile.
+        hold(shared, scope, "content", image.target.digest.as_str()).await?;
         images.push(Exported { name: image.name, target: image.target });
     }
     if images.is_empty() {
@@ -35,11 +36,4 @@ pub(crate) async fn export(
     archive::export(Arc::clone(&shared.parts.content), scope, &images, options, stream).await?;
     tracker.say("Completed export");
     Ok(())
-}
-
-/// Keeps an image's content although the image may be deleted meanwhile.
-pub(crate) async fn hold(shared: &Shared, scope: &Scope, digest: &str) -> Result<()> {
-    let Some(lease) = &scope.lease else { return Ok(()) };
-    let resource = Resource { kind: "content".to_owned(), id: digest.to_owned() };
-    shared.parts.leases.add_resource(scope, lease, resource).await
 }

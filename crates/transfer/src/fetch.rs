@@ -11,7 +11,7 @@ use stowd_images::document::{Document, MAX_SIZE, kind};
 use stowd_images::{graph, links, put};
 
 use crate::job::{Job, Origin};
-use crate::lease::unique;
+use crate::lease::{hold, unique};
 use crate::stream::Feed;
 use crate::tracker::key;
 
@@ -229,17 +229,23 @@ impl Job {
         }
     }
 
-    /// Returns what is known of a blob that is here.
+    /// Returns what is known of a blob that is here, and holds it: what an image that is gone has
+    /// left behind may be collected at any time.
     async fn info(&self, descriptor: &Descriptor) -> Result<Option<Info>> {
         let Descriptor { digest, size, .. } = descriptor;
-        match self.shared.parts.content.info(&self.scope, digest).await {
+        let content = &self.shared.parts.content;
+        match content.info(&self.scope, digest).await {
+            Err(error) if error.is_not_found() => return Ok(None),
+            done => done?,
+        };
+        hold(&self.shared, &self.scope, "content", digest.as_str()).await?;
+        match content.info(&self.scope, digest).await {
             Ok(info) if info.size != *size => Err(Error::invalid(format_args!(
                 "{digest} has {} bytes and not the {size} that it should have",
                 info.size
             ))),
-            Ok(info) => Ok(Some(info)),
             Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
+            done => done.map(Some),
         }
     }
 

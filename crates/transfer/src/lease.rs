@@ -7,8 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use stowd_core::images::Collect;
-use stowd_core::leases::Store;
+use stowd_core::leases::{Resource, Store};
 use stowd_core::{Error, Labels, Result, Scope, labels};
+
+use crate::job::Shared;
 
 /// How long a lease counts whose transfer never ended, as in containerd.
 const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -45,6 +47,13 @@ impl Held {
             tracing::warn!(%error, lease = id, "lease of a transfer stays until it expires");
         }
     }
+}
+
+/// Adds something to the scope's lease, with all that it refers to.
+pub(crate) async fn hold(shared: &Shared, scope: &Scope, kind: &str, id: &str) -> Result<()> {
+    let Some(lease) = &scope.lease else { return Ok(()) };
+    let resource = Resource { kind: kind.to_owned(), id: id.to_owned() };
+    shared.parts.leases.add_resource(scope, lease, resource).await
 }
 
 /// Returns a name that nothing else has: the time and a few random characters, as containerd's.

@@ -10,9 +10,9 @@ use stowd_core::{Descriptor, Error, Result, Scope};
 use stowd_images::document::Document;
 use stowd_images::{Choice, graph};
 
-use crate::export::hold;
 use crate::fetch::source_label;
 use crate::job::Shared;
+use crate::lease::hold;
 use crate::tracker::Tracker;
 
 /// Pushes an image: layers and configs side by side, then manifests, each after all that it leads
@@ -26,7 +26,7 @@ pub(crate) async fn push(
 ) -> Result<()> {
     let name = names.first().ok_or_else(|| Error::invalid("no image to push"))?;
     let image = shared.parts.images.get(scope, name).await?;
-    hold(shared, scope, image.target.digest.as_str()).await?;
+    hold(shared, scope, "content", image.target.digest.as_str()).await?;
     let tracker = Arc::new(Tracker::new(progress, name));
     let destination = format!("OCI Registry ({})", to.reference);
     if to.config_path.is_empty() {

@@ -1,6 +1,8 @@
 //! A download's bytes on their way to whoever unpacks them.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf as _, Bytes};
 use tokio::sync::mpsc;
@@ -17,6 +19,17 @@ pub(crate) struct Source {
     pieces: mpsc::Receiver<Piece>,
     current: Bytes,
     ended: bool,
+    broke: Broke,
+}
+
+/// Tells whether a reader failed because its download broke off.
+#[derive(Clone, Default)]
+pub(crate) struct Broke(Arc<AtomicBool>);
+
+impl Broke {
+    pub(crate) fn off(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 enum Piece {
@@ -25,10 +38,12 @@ enum Piece {
     End,
 }
 
-/// Returns both ends.
-pub(crate) fn pipe() -> (Feed, Source) {
+/// Returns both ends, and what tells of a break between them.
+pub(crate) fn pipe() -> (Feed, Source, Broke) {
     let (sender, pieces) = mpsc::channel(AHEAD);
-    (Feed(sender), Source { pieces, current: Bytes::new(), ended: false })
+    let broke = Broke::default();
+    let source = Source { pieces, current: Bytes::new(), ended: false, broke: broke.clone() };
+    (Feed(sender), source, broke)
 }
 
 impl Feed {
@@ -52,6 +67,7 @@ impl Read for Source {
                 Some(Piece::Data(data)) => self.current = data,
                 Some(Piece::End) => self.ended = true,
                 None => {
+                    self.broke.0.store(true, Ordering::Release);
                     return Err(io::Error::new(
                         io::ErrorKind::ConnectionAborted,
                         "download broke off",
@@ -72,7 +88,7 @@ mod tests {
     #[tokio::test]
     async fn an_end_is_told_from_a_break() {
         for whole in [true, false] {
-            let (feed, mut source) = pipe();
+            let (feed, mut source, broke) = pipe();
             let reader = tokio::task::spawn_blocking(move || {
                 let mut text = String::new();
                 source.read_to_string(&mut text).map(|_| text)
@@ -86,6 +102,7 @@ mod tests {
                 drop(feed);
                 assert!(reader.await.unwrap().is_err());
             }
+            assert_ne!(broke.off(), whole);
         }
     }
 }

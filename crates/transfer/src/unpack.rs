@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::arrival::Target;
 use crate::job::{Job, Outcome, joined};
-use crate::lease::unique;
+use crate::lease::{hold, unique};
 use crate::stream::pipe;
 
 /// On a snapshot: the diff id of its layer.
@@ -183,15 +183,19 @@ impl Job {
         let feed = || {
             // Whoever finds all unpackers busy downloads first and waits for one afterwards.
             let permit = Arc::clone(&self.shared.unpacks).try_acquire_owned().ok()?;
-            let (feed, source) = pipe();
+            let (feed, source, broke) = pipe();
             let (job, step, mounts) = (Arc::clone(self), step.clone(), mounts.clone());
             let task = tokio::spawn(async move {
                 let source = Source::Stream(Box::new(source));
                 let done = job.apply(&step, mounts, source, permit).await;
-                if done.is_err() {
+                done.map_err(|error| {
+                    if broke.off() {
+                        // The download knows why.
+                        return Error::canceled("the layer's download broke off");
+                    }
                     job.failed.cancel();
-                }
-                done
+                    error
+                })
             });
             *applying.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
             Some(feed)
@@ -315,12 +319,18 @@ impl Job {
         Ok(())
     }
 
-    /// Returns the labels of a layer's snapshot, if it is there.
+    /// Returns the labels of a layer's snapshot, if it is there, and holds it and those below.
     async fn committed(&self, step: &Step) -> Result<Option<Labels>> {
-        match step.target.snapshotter.stat(&self.scope, step.chain.as_str()).await {
-            Ok(found) => Ok(Some(found.labels)),
+        let Target { name, snapshotter, .. } = &*step.target;
+        let chain = step.chain.as_str();
+        match snapshotter.stat(&self.scope, chain).await {
+            Err(error) if error.is_not_found() => return Ok(None),
+            done => done?,
+        };
+        hold(&self.shared, &self.scope, &format!("snapshots/{name}"), chain).await?;
+        match snapshotter.stat(&self.scope, chain).await {
             Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
+            done => done.map(|found| Some(found.labels)),
         }
     }
 
