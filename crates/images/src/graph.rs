@@ -71,7 +71,8 @@ pub async fn children(
     Ok(Document::parse(descriptor, &data)?.into_children())
 }
 
-/// Lists the blobs of an image that a choice takes, each once, what leads before what it leads to.
+/// Lists the blobs of an image that a choice takes whole, each once, what leads before what it
+/// leads to.
 /// Only documents are read; whether the rest is here is not looked at.
 ///
 /// # Errors
@@ -84,9 +85,11 @@ pub async fn reachable(
 ) -> Result<Vec<Descriptor>> {
     let mut walk = Walk::new(root.clone());
     while let Some((descriptor, depth)) = walk.next()? {
-        let found = children(store, scope, &descriptor).await?;
-        let taken = choice.take(&descriptor, found)?;
-        walk.found(taken, depth);
+        let mut found = children(store, scope, &descriptor).await?;
+        if media_type::is_index(&descriptor.media_type) {
+            found = choice.take(&descriptor.digest, found)?.whole;
+        }
+        walk.found(found, depth);
     }
     Ok(walk.order)
 }

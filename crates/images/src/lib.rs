@@ -20,7 +20,7 @@ pub mod links;
 mod put;
 pub mod usage;
 
-pub use choice::Choice;
+pub use choice::{Choice, Taken};
 pub use config::{Config, chain_ids};
 pub use document::{Index, Manifest};
 pub use put::put;

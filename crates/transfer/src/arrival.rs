@@ -12,7 +12,7 @@ use stowd_core::transfer::Unpack;
 use stowd_core::{Descriptor, Error, Platform, Result};
 use stowd_images::document::{Document, kind};
 use stowd_images::graph::{MAX_BLOBS, MAX_DEPTH};
-use stowd_images::{Choice, Config};
+use stowd_images::{Choice, Config, Taken};
 use tokio::task::JoinSet;
 
 use crate::job::{Job, Missing, Origin, Outcome, Shared, joined};
@@ -29,7 +29,16 @@ pub(crate) struct Target {
     matcher: Matcher,
 }
 
+/// How much of an image is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    /// All but the layers.
+    Outline,
+}
+
 /// A manifest and what was chosen of what it leads to.
+#[derive(Default)]
 struct Arrived {
     config: Option<Descriptor>,
     layers: Vec<Descriptor>,
@@ -68,6 +77,8 @@ impl Job {
         choice: &Choice,
         targets: &[Arc<Target>],
     ) -> Result<()> {
+        // Whoever drops this ends what was started.
+        let guard = self.failed.clone().drop_guard();
         let manifests = self.documents(root, choice).await?;
         let mut running = JoinSet::new();
         for manifest in manifests {
@@ -84,6 +95,7 @@ impl Job {
         while let Some(done) = running.join_next().await {
             outcome.add(joined(done));
         }
+        guard.disarm();
         outcome.result()
     }
 
@@ -91,26 +103,22 @@ impl Job {
     async fn documents(&self, root: &Descriptor, choice: &Choice) -> Result<Vec<Arrived>> {
         self.tracker.add(root, None);
         if !Document::is_one(&root.media_type) {
-            return Ok(vec![Arrived {
-                config: None,
-                layers: Vec::new(),
-                others: vec![root.clone()],
-            }]);
+            return Ok(vec![Arrived::of([root.clone()])]);
         }
         let mut arrived = Vec::new();
         let mut seen = HashSet::from([root.digest.clone()]);
-        let mut level = vec![root.clone()];
+        let mut level = vec![(root.clone(), Part::Whole)];
         let mut missing = None;
         for _ in 0..=MAX_DEPTH {
             let brought: Vec<_> = stream::iter(std::mem::take(&mut level))
-                .map(|document| async {
+                .map(|(document, part)| async move {
                     let data = self.document(&document).await;
-                    (document, data)
+                    (document, part, data)
                 })
                 .buffered(DOCUMENTS)
                 .collect()
                 .await;
-            for (document, data) in brought {
+            for (document, part, data) in brought {
                 let data = match data {
                     Err(error) if error.is_not_found() && self.may_lack(&document, root) => {
                         missing = Some(error);
@@ -119,24 +127,21 @@ impl Job {
                     data => data.map_err(|error| self.named(&document, error))?,
                 };
                 let children = Document::parse(&document, &data)?.into_children();
-                let children = choice.take(&document, children)?;
-                for child in &children {
+                let taken = taken(&document, part, children, choice)?;
+                for (child, _) in &taken {
                     self.tracker.add(child, Some(&document));
                 }
                 if media_type::is_manifest(&document.media_type) {
-                    arrived.push(sorted(children));
+                    arrived.push(Arrived::of(taken.into_iter().map(|(child, _)| child)));
                     continue;
                 }
-                let mut others = Vec::new();
-                for child in children {
-                    if !seen.insert(child.digest.clone()) {
-                        continue;
-                    }
-                    let leads = Document::is_one(&child.media_type);
-                    if leads { &mut level } else { &mut others }.push(child);
-                }
+                let new = taken.into_iter().filter(|(it, _)| seen.insert(it.digest.clone()));
+                let (documents, others): (Vec<_>, Vec<_>) =
+                    new.partition(|(it, _)| Document::is_one(&it.media_type));
+                level.extend(documents);
                 if !others.is_empty() {
-                    arrived.push(Arrived { config: None, layers: Vec::new(), others });
+                    let others = others.into_iter().map(|(other, _)| other).collect();
+                    arrived.push(Arrived { others, ..Arrived::default() });
                 }
                 if seen.len() > MAX_BLOBS {
                     return Err(Error::invalid(format_args!(
@@ -244,16 +249,38 @@ impl Job {
     }
 }
 
-fn sorted(children: Vec<Descriptor>) -> Arrived {
-    let mut made = Arrived { config: None, layers: Vec::new(), others: Vec::new() };
-    for (place, child) in children.into_iter().enumerate() {
-        if place == 0 && media_type::is_config(&child.media_type) {
-            made.config = Some(child);
-        } else if media_type::is_layer(&child.media_type) {
-            made.layers.push(child);
-        } else {
-            made.others.push(child);
+impl Arrived {
+    /// Sorts what a manifest leads to.
+    fn of(children: impl IntoIterator<Item = Descriptor>) -> Self {
+        let mut made = Self::default();
+        for (place, child) in children.into_iter().enumerate() {
+            if place == 0 && media_type::is_config(&child.media_type) {
+                made.config = Some(child);
+            } else if media_type::is_layer(&child.media_type) {
+                made.layers.push(child);
+            } else {
+                made.others.push(child);
+            }
         }
+        made
     }
-    made
+}
+
+/// Returns what is taken of what a document leads to.
+fn taken(
+    document: &Descriptor,
+    part: Part,
+    children: Vec<Descriptor>,
+    choice: &Choice,
+) -> Result<Vec<(Descriptor, Part)>> {
+    if part == Part::Outline {
+        let kept = children.into_iter().filter(|it| !media_type::is_layer(&it.media_type));
+        return Ok(kept.map(|it| (it, part)).collect());
+    }
+    if !media_type::is_index(&document.media_type) {
+        return Ok(children.into_iter().map(|it| (it, part)).collect());
+    }
+    let Taken { whole, outlines } = choice.take(&document.digest, children)?;
+    let whole = whole.into_iter().map(|it| (it, Part::Whole));
+    Ok(whole.chain(outlines.into_iter().map(|it| (it, Part::Outline))).collect())
 }

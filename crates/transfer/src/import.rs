@@ -43,7 +43,7 @@ pub(crate) async fn import(
         return Err(Error::not_found("image might be filtered out"));
     }
     // The archive's index lists images side by side: its limit is none of theirs.
-    let entries = choice.clone().limited(0).take(&index, entries)?;
+    let entries = choice.clone().limited(0).take(&index.digest, entries)?.whole;
     let mut records = record::of_target(store, &index);
     for entry in &entries {
         job.arrive(entry, &choice, &targets).await?;

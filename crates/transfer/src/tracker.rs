@@ -95,6 +95,11 @@ impl Tracker {
         self.report(event, descriptor, done);
     }
 
+    /// Reports that an act on a blob has begun.
+    pub(crate) fn started(&self, event: &str, descriptor: &Descriptor) {
+        self.report(event, descriptor, 0);
+    }
+
     /// Reports that an act on a blob is done.
     pub(crate) fn done(&self, event: &str, descriptor: &Descriptor) {
         self.report(event, descriptor, descriptor.size);

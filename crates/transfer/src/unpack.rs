@@ -166,7 +166,7 @@ impl Job {
                 Ok(_) if outcome.is_error() => continue,
                 Ok(Ahead::Exists) => Ok(()),
                 Ok(Ahead::Applied { key, _flight }) => self.commit(step, &key).await,
-                Ok(Ahead::Fetched) => self.unless_failed(self.turn(step)).await,
+                Ok(Ahead::Fetched) => self.turn(step).await,
             };
             if done.is_err() {
                 self.failed.cancel();
@@ -203,7 +203,10 @@ impl Job {
         let fetched = self.blob(&step.layer, feed).await;
         let applying = applying.into_inner().unwrap_or_else(PoisonError::into_inner);
         let done = match (fetched, applying) {
-            (Ok(()), Some(task)) => joined(task.await),
+            (Ok(()), Some(task)) => {
+                self.tracker.started("extracting", &step.layer);
+                joined(task.await)
+            }
             // The unpacker writes into the tree until it notices that its stream broke off.
             (Err(error), Some(task)) => match joined(task.await) {
                 Err(cause) if error.is(ErrorKind::Canceled) => Err(cause),
@@ -223,7 +226,9 @@ impl Job {
 
     /// Unpacks a layer whose turn has come from the content store.
     async fn turn(&self, step: &Step) -> Result<()> {
-        let _flight = self.shared.flights.take(&step.flight(self)).await;
+        let flight = step.flight(self);
+        let _flight =
+            self.unless_failed(async { Ok(self.shared.flights.take(&flight).await) }).await?;
         if self.committed(step).await?.is_some() {
             return Ok(());
         }
@@ -260,7 +265,7 @@ impl Job {
     async fn apply_stored(&self, step: &Step, mounts: Vec<Mount>) -> Result<()> {
         let unpacks = Arc::clone(&self.shared.unpacks).acquire_owned();
         let permit = unpacks.await.map_err(|_| Error::canceled("unpackers are closed"))?;
-        self.tracker.bytes("extracting", &step.layer, 0);
+        self.tracker.started("extracting", &step.layer);
         self.apply(step, mounts, Source::Stored, permit).await
     }
 

@@ -117,7 +117,10 @@ impl Plan<'_> {
                 continue;
             }
             let children = match graph::children(self.store, self.scope, &descriptor).await {
-                Ok(children) => choice.take(&descriptor, children)?,
+                Ok(children) if media_type::is_index(&descriptor.media_type) => {
+                    choice.take(&descriptor.digest, children)?.whole
+                }
+                Ok(children) => children,
                 Err(error) if error.is_not_found() && !strict && depth > 0 => {
                     missing = Some(error);
                     continue;
