@@ -29,8 +29,20 @@
 //! exchange and drops second ones, so that exactly one exit is reported for each process, also when
 //! a shim died while its exit was on the way.
 
+mod address;
+mod bundle;
+mod bury;
+mod calls;
+mod cgroup;
 mod config;
+mod create;
 mod manager;
+mod program;
+mod restore;
+mod shim;
+mod spec;
+mod start;
+mod task;
 
 pub use config::{Config, Timeouts};
 pub use manager::Manager;
