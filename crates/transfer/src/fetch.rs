@@ -80,6 +80,7 @@ impl Job {
             }
             done => done?,
         }
+        self.note("content", digest.as_str());
         self.tracker.done("complete", descriptor);
         Ok(data)
     }
@@ -120,6 +121,7 @@ impl Job {
             .await
             .map_err(|_| Error::canceled("downloads are closed"))?;
         self.download(&**repository, descriptor, feed).await?;
+        self.note("content", descriptor.digest.as_str());
         self.tracker.done("complete", descriptor);
         Ok(())
     }
@@ -142,6 +144,8 @@ impl Job {
         let Descriptor { digest, size, .. } = descriptor;
         let content = &self.shared.parts.content;
         let Some(mut writer) = self.writer(descriptor).await? else { return Ok(()) };
+        let reference = writer.status().reference;
+        self.note("ingests", &reference);
         let mut feed = Some(feed);
         loop {
             let mut at = writer.status().offset;
@@ -180,7 +184,7 @@ impl Job {
                     drop(writer);
                     if error.is(ErrorKind::FailedPrecondition) {
                         // The next try must not continue from wrong bytes.
-                        let _ = content.abort(&self.scope, &key(descriptor)).await;
+                        let _ = content.abort(&self.scope, &reference).await;
                     }
                     return Err(error);
                 }

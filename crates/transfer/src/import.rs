@@ -37,6 +37,7 @@ pub(crate) async fn import(
         tracker,
         origin: Origin::Store(missing),
         failed: CancellationToken::new(),
+        brought: Default::default(),
     });
     let entries = graph::children(&**content, scope, &index).await?;
     if entries.is_empty() {

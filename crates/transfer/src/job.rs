@@ -1,7 +1,9 @@
 //! What all steps of one transfer share.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
+use stowd_core::leases::Resource;
 use stowd_core::registry::Repository;
 use stowd_core::{Error, ErrorKind, Result, Scope};
 use tokio::sync::Semaphore;
@@ -17,7 +19,11 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) flights: Flights,
     pub(crate) downloads: Semaphore,
+    /// For layers that come from the content store.
     pub(crate) unpacks: Arc<Semaphore>,
+    /// For layers that are unpacked while they download. They are apart, because on a slow network
+    /// they mostly wait, and layers that are here need not wait with them.
+    pub(crate) streams: Arc<Semaphore>,
 }
 
 /// One transfer into the image store.
@@ -29,6 +35,8 @@ pub(crate) struct Job {
     pub(crate) origin: Origin,
     /// Set when a step has failed: the others end as soon as they can.
     pub(crate) failed: CancellationToken,
+    /// What came here, whole or in part.
+    pub(crate) brought: Mutex<BTreeSet<Resource>>,
 }
 
 /// Where blobs come from that are not in the content store.
@@ -57,6 +65,7 @@ impl Shared {
         Self {
             downloads: Semaphore::new(config.max_concurrent_downloads.max(1)),
             unpacks: Arc::new(Semaphore::new(config.max_concurrent_unpacks.max(1))),
+            streams: Arc::new(Semaphore::new(config.max_concurrent_unpacks.max(1))),
             flights: Flights::default(),
             parts,
             config,

@@ -30,13 +30,14 @@ impl Held {
             return Ok(Self { store, scope: scope.clone(), own: None });
         }
         let id = unique()?;
-        let expires = Timestamp::try_from(SystemTime::now() + LIFE)
-            .map_err(|error| Error::internal(format_args!("time of expiry: {error}")))?;
-        // Whole seconds: clients parse this with RFC 3339 and some of them without fractions.
-        let expires = expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let labels = Labels::from([(labels::GC_EXPIRE.to_owned(), expires)]);
+        let labels = Labels::from([(labels::GC_EXPIRE.to_owned(), expiry(LIFE)?)]);
         store.create(scope, &id, labels).await?;
         Ok(Self { store, scope: scope.clone().with_lease(id.clone()), own: Some(id) })
+    }
+
+    /// Says whether the lease goes with the transfer.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own.is_some()
     }
 
     /// Gives the lease back, whether the transfer did well or not.
@@ -47,6 +48,14 @@ impl Held {
             tracing::warn!(%error, lease = id, "lease of a transfer stays until it expires");
         }
     }
+}
+
+/// Returns a time of expiry as leases carry it. In whole seconds: not everyone who parses RFC 3339
+/// knows fractions.
+pub(crate) fn expiry(life: Duration) -> Result<String> {
+    let at = Timestamp::try_from(SystemTime::now() + life)
+        .map_err(|error| Error::internal(format_args!("time of expiry: {error}")))?;
+    Ok(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// Adds something to the scope's lease, with all that it refers to.

@@ -22,6 +22,7 @@ mod local;
 mod pull;
 mod push;
 mod record;
+mod remains;
 mod stream;
 mod tag;
 mod tracker;

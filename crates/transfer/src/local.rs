@@ -88,7 +88,7 @@ impl Transfer for Local {
         let scope = &held.scope;
         let done = match (source, destination) {
             (Source::Registry(from), Destination::Images(store)) => {
-                pull(shared, scope, from, &store, progress).await
+                pull(shared, &held, from, &store, progress).await
             }
             (Source::Archive(stream), Destination::Images(store)) => {
                 import(shared, scope, stream, &store, progress).await

@@ -4,26 +4,28 @@ use std::sync::Arc;
 
 use stowd_core::progress::Sink;
 use stowd_core::transfer::{RegistryRef, Store};
-use stowd_core::{Error, Result, Scope};
+use stowd_core::{Error, Result};
 use tokio_util::sync::CancellationToken;
 
 use crate::arrival::Target;
 use crate::fetch::source_label;
 use crate::job::{Job, Origin, Shared};
+use crate::lease::Held;
 use crate::local::choice;
-use crate::record;
 use crate::tracker::Tracker;
+use crate::{record, remains};
 
 const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
-/// Pulls an image. The scope has a lease.
+/// Pulls an image.
 pub(crate) async fn pull(
     shared: &Arc<Shared>,
-    scope: &Scope,
+    held: &Held,
     mut from: RegistryRef,
     store: &Store,
     progress: Arc<dyn Sink>,
 ) -> Result<()> {
+    let scope = &held.scope;
     let name = if store.name.is_empty() { &from.reference } else { &store.name }.clone();
     let tracker = Tracker::new(progress, &name);
     let origin = format!("OCI Registry ({})", from.reference);
@@ -51,12 +53,19 @@ pub(crate) async fn pull(
         tracker,
         origin: Origin::Registry { repository, label },
         failed: CancellationToken::new(),
+        brought: Default::default(),
     });
-    job.arrive(&root, &choice(store), &targets).await?;
+    if let Err(error) = job.arrive(&root, &choice(store), &targets).await {
+        if held.is_own() {
+            remains::keep(&job, &name, &error).await;
+        }
+        return Err(error);
+    }
     for image in records {
         let image = record::write(&*shared.parts.images, scope, image).await?;
         job.tracker.image("saved", &image.name, &image.target);
     }
+    remains::give_up(shared, scope, &name).await;
     job.tracker.say(format!("Completed pull from {origin}"));
     Ok(())
 }

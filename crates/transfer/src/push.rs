@@ -36,7 +36,9 @@ pub(crate) async fn push(
     tracker.image("pushing content", name, &image.target);
     let repository = shared.parts.registries.repository(&to)?;
     let content = &*shared.parts.content;
-    let blobs = graph::reachable(content, scope, &image.target, &Choice::everything()).await?;
+    let blobs = graph::reachable(content, scope, &image.target, &Choice::everything())
+        .await
+        .map_err(lacking)?;
     for blob in &blobs {
         tracker.add(blob, None);
     }
@@ -59,6 +61,14 @@ pub(crate) async fn push(
     Ok(())
 }
 
+/// Says how content that is missing comes here: mostly it is another platform's.
+fn lacking(error: Error) -> Error {
+    if !error.is_not_found() {
+        return error;
+    }
+    error.hint("content of some platform is not here: pull the image for all platforms first")
+}
+
 struct Sending<'a> {
     shared: &'a Shared,
     scope: &'a Scope,
@@ -69,7 +79,7 @@ struct Sending<'a> {
 impl Sending<'_> {
     async fn send(&self, descriptor: &Descriptor, tagged: Tagged) -> Result<()> {
         let content = &self.shared.parts.content;
-        let blob = content.open(self.scope, &descriptor.digest).await?;
+        let blob = content.open(self.scope, &descriptor.digest).await.map_err(lacking)?;
         let info = content.info(self.scope, &descriptor.digest).await?;
         let reference = self.repository.reference();
         let sources = info.labels.get(&source_label(reference.host()));

@@ -181,8 +181,8 @@ impl Job {
         let Some((key, mounts)) = self.prepare(step).await? else { return Ok(Ahead::Exists) };
         let applying: Mutex<Option<JoinHandle<Result<()>>>> = Mutex::new(None);
         let feed = || {
-            // Whoever finds all unpackers busy downloads first and waits for one afterwards.
-            let permit = Arc::clone(&self.shared.unpacks).try_acquire_owned().ok()?;
+            // Whoever finds all streams taken downloads first and waits for one afterwards.
+            let permit = Arc::clone(&self.shared.streams).try_acquire_owned().ok()?;
             let (feed, source, broke) = pipe();
             let (job, step, mounts) = (Arc::clone(self), step.clone(), mounts.clone());
             let task = tokio::spawn(async move {

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
@@ -57,7 +58,11 @@ impl Bench {
             leases: metadata.leases(),
             snapshotters: metadata.snapshotters(),
             applier: applier.clone(),
-            registries: Arc::new(stowd_registry::Client::new(Default::default())),
+            registries: Arc::new(stowd_registry::Client::new(stowd_registry::Config {
+                tries: 3,
+                pause: Duration::from_millis(10),
+                ..stowd_registry::Config::default()
+            })),
         };
         let local = Arc::new(Local::new(parts, Config::default()));
         Self { metadata, local, applier, folder }

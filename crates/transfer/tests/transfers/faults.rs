@@ -72,6 +72,34 @@ async fn a_download_that_breaks_off_goes_on_in_the_same_layer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_pull_goes_on_where_one_was_given_up() {
+    need!(root, overlayfs, clients);
+    let (scratch, bench, scope) = (Scratch::new(), Bench::new().await, scope());
+    let registry = Registry::start(&scratch);
+    let image = image();
+    registry.push("deck/flaky", "v1", &image);
+    let layer = &image.layers[0].blob;
+    let gateway = gateway(&registry, &layer.digest, Fault::CutAfter(5000), 3);
+    let reference = format!("{}/deck/flaky:v1", gateway.host());
+    let error = bench.pull(&scope, &reference, unpacking("")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(bench.images(&scope).await.is_empty());
+
+    // What came survives, for a while, whatever is collected meanwhile.
+    let content = bench.metadata.content();
+    bench.metadata.collect().await.unwrap();
+    let status = content.status(&scope, &format!("layer-{}", layer.digest)).await.unwrap();
+    assert!(status.offset >= 5000, "{status:?}");
+    let leases = bench.metadata.leases().list(&scope, &Filters::default()).await.unwrap();
+    assert!(leases[0].id.starts_with("remains-"), "{leases:?}");
+    assert!(leases[0].labels.contains_key("containerd.io/gc.expire"));
+
+    bench.pull(&scope, &reference, unpacking("")).await.unwrap();
+    bench.check(&scope, &image, "overlayfs").await;
+    bench.check_tidy(&scope).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configs_that_lie_are_refused() {
     need!(root, overlayfs, clients);
     let (scratch, bench) = (Scratch::new(), Bench::new().await);
