@@ -127,11 +127,10 @@ impl Importer {
         };
         self.count += 1;
         let reference = format!("{}-{}", self.run, self.count);
-        let handle = self.handle.clone();
-        let digest = match handle.block_on(self.ingest(tape, &entry.size, &reference, expected)) {
+        let digest = match self.ingest(tape, entry.size, &reference, expected) {
             Ok(digest) => digest,
             Err(error) => {
-                let _ = handle.block_on(self.store.abort(&self.scope, &reference));
+                let _ = self.handle.block_on(self.store.abort(&self.scope, &reference));
                 return Err(error.context(format_args!("failed to ingest {name:?}")));
             }
         };
@@ -139,19 +138,22 @@ impl Importer {
         Ok(())
     }
 
-    async fn ingest(
+    /// Copies the current entry into a blob. The stream is read outside of `block_on`: it may be fed
+    /// by a client and wait for it in its own way.
+    fn ingest(
         &self,
         tape: &mut Tape<Box<dyn Read + Send>>,
-        size: &u64,
+        size: u64,
         reference: &str,
         expected: Option<Digest>,
     ) -> Result<Digest> {
         let options = WriterOptions {
             reference: reference.to_owned(),
-            total: Some(*size),
+            total: Some(size),
             expected: expected.clone(),
         };
-        let mut writer = match (self.store.writer(&self.scope, options).await, &expected) {
+        let opened = self.handle.block_on(self.store.writer(&self.scope, options));
+        let mut writer = match (opened, &expected) {
             (Ok(writer), _) => writer,
             (Err(error), Some(digest)) if error.is(ErrorKind::AlreadyExists) => {
                 return Ok(digest.clone());
@@ -162,15 +164,15 @@ impl Importer {
         let counts_itself = expected.is_some() || writer.digest().is_some();
         // The store may have the whole blob for another namespace.
         let mut at = writer.status().offset;
-        while at < *size {
-            let left = usize::try_from(*size - at).unwrap_or(PIECE).min(PIECE);
+        while at < size {
+            let left = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
             let mut piece = vec![0; left];
             tape.read(&mut piece)?;
             if !counts_itself {
                 hasher.update(&piece);
             }
             at += left as u64;
-            writer.write(Bytes::from(piece)).await?;
+            self.handle.block_on(writer.write(Bytes::from(piece)))?;
         }
         let digest = match (expected, writer.digest()) {
             (Some(digest), _) => digest,
@@ -178,8 +180,8 @@ impl Importer {
             (None, _) => hasher.digest(),
         };
         let commit =
-            Commit { size: Some(*size), expected: Some(digest.clone()), ..Commit::default() };
-        match writer.commit(commit).await {
+            Commit { size: Some(size), expected: Some(digest.clone()), ..Commit::default() };
+        match self.handle.block_on(writer.commit(commit)) {
             Ok(_) => Ok(digest),
             Err(error) if error.is(ErrorKind::AlreadyExists) => Ok(digest),
             // It is the archive that is wrong, not the state of the store.

@@ -38,6 +38,39 @@ async fn oci_archives_come_in_compressed_or_not() {
     }
 }
 
+/// Gives bytes as a client's stream does, which waits for them in its own way.
+struct Trickle(tokio::sync::mpsc::Receiver<Vec<u8>>);
+
+impl std::io::Read for Trickle {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let piece = self.0.blocking_recv().unwrap_or_default();
+        buffer[..piece.len()].copy_from_slice(&piece);
+        Ok(piece.len())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn archives_may_trickle_in() {
+    need!(root, overlayfs);
+    let (bench, scope) = (Bench::new().await, scope());
+    let image = image();
+    image.write_oci_archive(&bench.path("oci.tar"), NAME);
+    let data = fs::read(bench.path("oci.tar")).unwrap();
+    let (sender, pieces) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut at = 0;
+        while at < data.len() {
+            // Never the sizes of tar's blocks, and sometimes less than a compression's mark.
+            let end = data.len().min(at + if at == 0 { 3 } else { 1999 });
+            sender.send(data[at..end].to_vec()).await.unwrap();
+            at = end;
+        }
+    });
+    let stream = std::io::BufReader::with_capacity(4096, Trickle(pieces));
+    bench.import(&scope, stream, both()).await.unwrap();
+    bench.check(&scope, &image, "overlayfs").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn docker_archives_get_manifests() {
     need!(root, overlayfs);
