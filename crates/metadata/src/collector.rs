@@ -125,9 +125,6 @@ impl Schedule {
         let threshold = self.config.pause_threshold.clamp(0.001, 0.5);
         let pause = elapsed.div_f64(threshold).min(LONGEST);
         self.earliest = Instant::now() + pause;
-        if self.expires.is_some_and(|at| at <= SystemTime::now()) {
-            self.expires = None;
-        }
     }
 
     /// Returns how long to wait for the next run.
@@ -295,9 +292,8 @@ fn sweep(tx: &mut Transaction<'_>, marks: &Marks, unwanted: Vec<Key>) -> Result<
             kind::BLOB => {
                 let Some([_, digest]) = key.parts() else { continue };
                 let Ok(digest) = digest.parse::<Digest>() else { continue };
+                // Of what it collects, containerd tells only of images and snapshots.
                 content::forget(tx, &namespace, &digest)?;
-                let event = Event::ContentDelete { digest: digest.as_str().to_owned() };
-                tx.publish(&namespace, event);
             }
             kind::SNAPSHOT => {
                 let Some([_, snapshotter, name]) = key.parts() else { continue };

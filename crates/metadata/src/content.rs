@@ -16,7 +16,7 @@ use crate::fields;
 use crate::ingest::IngestWriter;
 use crate::inner::Inner;
 use crate::key::{self, Key, kind};
-use crate::record::{BlobRecord, IngestRecord, NamespaceRecord, nanos, time};
+use crate::record::{BlobRecord, IngestRecord, Mark, NamespaceRecord, nanos, time};
 use crate::transaction::Transaction;
 
 /// How long an ingest is kept that no lease protects, as in containerd.
@@ -160,10 +160,16 @@ impl Content {
     async fn begin(&self, scope: &Scope, options: &WriterOptions) -> Result<IngestRecord> {
         let (scope, options) = (scope.clone(), options.clone());
         let sharing = self.0.sharing;
+        // A blob whose bytes were lost (by hand, or by the disk) is written anew.
+        let there = match &options.expected {
+            Some(expected) => self.0.blobs.size(expected).await.is_ok(),
+            None => false,
+        };
         self.0
             .queue
             .write(move |tx| {
                 if let Some(expected) = &options.expected
+                    && there
                     && tx.has(&key::blob(&scope.namespace, expected))?
                 {
                     // Under this lease it must not be collected before the caller refers to it.
@@ -174,6 +180,8 @@ impl Content {
                 let leased = tx.lease(&scope, "ingests", &options.reference)?;
                 let now = SystemTime::now();
                 let found: Option<IngestRecord> = tx.get(&key)?;
+                // One that has data of its own goes on with them.
+                let may_share = there && found.as_ref().is_none_or(|found| found.shared.is_some());
                 let mut record = match found {
                     Some(record) => record,
                     None => {
@@ -188,11 +196,15 @@ impl Content {
                     }
                 };
                 if let Some(expected) = &options.expected {
+                    let_go(tx, &scope, &options.reference, &record)?;
                     expected.as_str().clone_into(&mut record.expected);
-                    record.shared = shared(tx, sharing, expected)?;
-                    let holder = key::holder(expected, &scope.namespace, &options.reference);
+                    let shared = if may_share { shared(tx, sharing, expected)? } else { None };
+                    // Who promises another length is told so at the commit.
+                    let total = options.total.filter(|total| *total > 0);
+                    record.shared = shared.filter(|size| total.is_none_or(|total| total == *size));
                     if record.shared.is_some() {
-                        tx.put(&holder, &crate::record::Mark {})?;
+                        let (namespace, reference) = (&scope.namespace, &options.reference);
+                        tx.put(&key::holder(expected, namespace, reference), &Mark {})?;
                     }
                 }
                 record.expires = (!leased).then(|| nanos(now + UNLEASED));
@@ -263,13 +275,24 @@ pub(crate) fn end_ingest(
     let Some(record) = tx.get::<IngestRecord>(&key)? else { return Ok(None) };
     tx.delete(&key)?;
     tx.unlease(scope, "ingests", reference)?;
+    let_go(tx, scope, reference, &record)?;
+    Ok(Some(record))
+}
+
+/// Gives up an ingest's hold on shared bytes, if it has one.
+pub(crate) fn let_go(
+    tx: &mut Transaction<'_>,
+    scope: &Scope,
+    reference: &str,
+    record: &IngestRecord,
+) -> Result<()> {
     if record.shared.is_some()
         && let Ok(digest) = record.expected.parse::<Digest>()
     {
         tx.delete(&key::holder(&digest, &scope.namespace, reference))?;
         tx.freed().blobs.push(digest);
     }
-    Ok(Some(record))
+    Ok(())
 }
 
 /// Removes a blob's record and gives its bytes up; says whether it was there.

@@ -10,11 +10,12 @@ use stowd_core::events::Event;
 use stowd_core::{Digest, Error, Result, Scope, labels};
 
 use crate::collector::expiry;
-use crate::content::end_ingest;
+use crate::content::{end_ingest, let_go};
 use crate::database::Read as _;
 use crate::inner::Inner;
 use crate::key;
 use crate::record::{BlobRecord, IngestRecord, Mark, nanos};
+use crate::transaction::Freed;
 
 /// How much of a shared blob is copied at once when its ingest gets data of its own.
 const PIECE: usize = 1 << 20;
@@ -67,9 +68,9 @@ impl IngestWriter {
                 .write(move |tx| {
                     let key = key::ingest(&scope.namespace, &reference);
                     if let Some(mut record) = tx.get::<IngestRecord>(&key)? {
+                        let_go(tx, &scope, &reference, &record)?;
                         record.shared = None;
                         tx.put(&key, &record)?;
-                        tx.delete(&key::holder(&shared, &scope.namespace, &reference))?;
                     }
                     Ok(())
                 })
@@ -185,9 +186,16 @@ impl Writer for IngestWriter {
         self.done = true;
         let (scope, reference) = (self.scope.clone(), self.status.reference.clone());
         let named = digest.clone();
-        let existed = inner
+        let is_shared = self.plain.is_none();
+        let written = inner
             .queue
             .write(move |tx| {
+                // Its hold may be gone with its record: aborted, or expired.
+                if is_shared && !tx.any(&key::holders(&named))? {
+                    return Err(Error::aborted(format_args!(
+                        "{reference:?} was thrown away, and {named} is no longer there to share"
+                    )));
+                }
                 end_ingest(tx, &scope, &reference)?;
                 tx.ensure_namespace(&scope.namespace)?;
                 tx.lease(&scope, "content", named.as_str())?;
@@ -206,7 +214,15 @@ impl Writer for IngestWriter {
                 tx.publish(&scope.namespace, event);
                 Ok(false)
             })
-            .await?;
+            .await;
+        let existed = match written {
+            Ok(existed) => existed,
+            Err(error) => {
+                // The bytes are in place and perhaps nobody's.
+                inner.remover.remove(Freed { blobs: vec![digest], ..Freed::default() });
+                return Err(error);
+            }
+        };
         if existed {
             return Err(Error::already_exists(format_args!("content {digest}")));
         }

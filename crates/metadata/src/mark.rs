@@ -3,9 +3,10 @@
 //! The rules are containerd's (its documentation, "Garbage Collection"). Roots are leases that have
 //! not expired, images that have not expired, containers, ingests that have not expired, and blobs
 //! and snapshots with a `containerd.io/gc.root` label. References lead from a lease to its
-//! resources (which, under a flat lease, lead nowhere), from an image to its target, from a snapshot
-//! to its parent, from a container to its snapshot, and along `containerd.io/gc.ref.*` labels of
-//! all of them; `containerd.io/gc.bref.*` labels lead the other way. No reference leaves its
+//! resources, from an image to its target, from a snapshot to its parent, from a container to its
+//! snapshot, from an ingest to the blob that it will be, and along `containerd.io/gc.ref.*` labels
+//! of all of them; `containerd.io/gc.bref.*` labels lead the other way. From what a flat lease names,
+//! only an image's target and a snapshot's parents are reached, no labels. No reference leaves its
 //! namespace.
 
 use std::collections::{HashMap, HashSet};
@@ -26,6 +27,9 @@ use crate::record::{
 #[derive(Default)]
 pub(crate) struct Marks {
     wanted: HashSet<Key>,
+    /// What only a flat lease leads to. Kept apart: whatever else refers to one of these later
+    /// must still find its labels unfollowed.
+    flat: HashSet<Key>,
     /// Who refers back to whom: from an object to those that live as long as it.
     back: HashMap<Key, Vec<Key>>,
     pending: Vec<Key>,
@@ -50,12 +54,12 @@ impl Marks {
             })?;
         }
         marks.follow(read, now)?;
-        objects.retain(|key| !marks.wanted.contains(key));
+        objects.retain(|key| !marks.is_wanted(key));
         Ok((marks, objects))
     }
 
     pub(crate) fn is_wanted(&self, key: &Key) -> bool {
-        self.wanted.contains(key)
+        self.wanted.contains(key) || self.flat.contains(key)
     }
 
     /// Wants what was written meanwhile, and all that it refers to now.
@@ -66,23 +70,13 @@ impl Marks {
         now: SystemTime,
     ) -> Result<()> {
         for key in touched {
-            // It may have got new references since it was marked.
-            self.wanted.remove(&key);
-            match self.written(&key) {
-                Some(key) => self.want(key),
-                None => continue,
+            if let Some(key) = written(key) {
+                // It may have got new references since it was marked.
+                self.wanted.remove(&key);
+                self.want(key);
             }
         }
         self.follow(read, now)
-    }
-
-    /// Maps a touched record to the object to mark: a lease's list counts as the lease.
-    fn written(&self, key: &Key) -> Option<Key> {
-        if key.kind() != kind::RESOURCE {
-            return Some(key.clone());
-        }
-        let [namespace, lease, _, _] = key.parts()?;
-        Some(key::lease(&Namespace::new(namespace).ok()?, &lease))
     }
 
     /// Notes an object's references back; says whether it is a root.
@@ -107,12 +101,12 @@ impl Marks {
             }
             kind::BLOB => {
                 let record: BlobRecord = decode(bytes, value)?;
-                let root = record.labels.contains_key(labels::GC_ROOT) && live(&record.labels);
+                let root = is_root(&record.labels);
                 (record.labels, root)
             }
             kind::SNAPSHOT => {
                 let record: SnapshotRecord = decode(bytes, value)?;
-                let root = record.labels.contains_key(labels::GC_ROOT) && live(&record.labels);
+                let root = is_root(&record.labels);
                 (record.labels, root)
             }
             _ => return Ok(false),
@@ -141,10 +135,22 @@ impl Marks {
                 self.want(target);
             }
         }
-        // Last, so that they are followed where something else refers to them, too.
-        self.wanted.extend(flat);
+        while let Some(key) = flat.pop() {
+            if self.flat.insert(key.clone()) {
+                flat.extend(base(read, &key)?);
+            }
+        }
         Ok(())
     }
+}
+
+/// Maps a touched record to the object to mark: a lease's list counts as the lease.
+fn written(key: Key) -> Option<Key> {
+    if key.kind() != kind::RESOURCE {
+        return Some(key);
+    }
+    let [namespace, lease, _, _] = key.parts()?;
+    Some(key::lease(&Namespace::new(namespace).ok()?, &lease))
 }
 
 /// Returns what an object refers to; what a flat lease names goes to `flat` instead.
@@ -164,10 +170,12 @@ fn references(
             }
             let Some([_, id]) = key.parts() else { return Ok(found) };
             let list = Key::new(kind::RESOURCE, [namespace.as_str(), &id]);
-            let target = if record.is_flat() { flat } else { &mut found };
             read.walk(&list, None, |key, _| -> Result<ControlFlow<()>> {
-                if let Some([_, _, kind, id]) = key::parts(key) {
-                    target.extend(resource(&namespace, &Resource { kind, id }));
+                if let Some([_, _, kind, id]) = key::parts(key)
+                    && let Some(held) = resource(&namespace, &Resource { kind, id })
+                {
+                    let flatly = record.is_flat() && held.kind() != kind::INGEST;
+                    if flatly { flat.push(held) } else { found.push(held) }
                 }
                 Ok(Continue(()))
             })?;
@@ -175,9 +183,7 @@ fn references(
         }
         kind::IMAGE => {
             let Some(record) = read.get::<ImageRecord>(key)? else { return Ok(found) };
-            if let Ok(digest) = record.digest.parse() {
-                found.push(key::blob(&namespace, &digest));
-            }
+            found.extend(base(read, key)?);
             record.labels
         }
         kind::CONTAINER => {
@@ -193,10 +199,13 @@ fn references(
         }
         kind::SNAPSHOT => {
             let Some(record) = read.get::<SnapshotRecord>(key)? else { return Ok(found) };
-            if let (Some([_, snapshotter, _]), Some(parent)) = (key.parts(), &record.parent) {
-                found.push(key::snapshot(&namespace, &snapshotter, parent));
-            }
+            found.extend(base(read, key)?);
             record.labels
+        }
+        kind::INGEST => {
+            let Some(record) = read.get::<IngestRecord>(key)? else { return Ok(found) };
+            found.extend(record.expected.parse().ok().map(|blob| key::blob(&namespace, &blob)));
+            return Ok(found);
         }
         _ => return Ok(found),
     };
@@ -213,6 +222,28 @@ fn references(
         }
     }));
     Ok(found)
+}
+
+/// Returns what an object cannot be without: an image its target, a snapshot its parent.
+fn base(read: &impl Read, key: &Key) -> Result<Option<Key>> {
+    let Some(namespace) = namespace_of(key) else { return Ok(None) };
+    Ok(match key.kind() {
+        kind::IMAGE => read
+            .get::<ImageRecord>(key)?
+            .and_then(|record| record.digest.parse().ok())
+            .map(|digest| key::blob(&namespace, &digest)),
+        kind::SNAPSHOT => {
+            read.get::<SnapshotRecord>(key)?.and_then(|record| record.parent).zip(key.parts()).map(
+                |(parent, [_, snapshotter, _])| key::snapshot(&namespace, &snapshotter, &parent),
+            )
+        }
+        _ => None,
+    })
+}
+
+/// Says whether labels make a root. As in containerd, the label may go on behind its name.
+fn is_root(labels: &Labels) -> bool {
+    labels.keys().any(|label| label.starts_with(labels::GC_ROOT))
 }
 
 /// Returns the objects that keep the one with these labels alive.

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use stowd_core::events::Event;
 use stowd_core::namespaces::Store;
-use stowd_core::{Error, Labels, Namespace, Result, labels};
+use stowd_core::{Error, Labels, Namespace, Result, Scope, labels};
 
+use crate::content::end_ingest;
 use crate::database::{Read, decode};
 use crate::fields;
 use crate::inner::Inner;
 use crate::key::{self, Key, kind};
 use crate::record::NamespaceRecord;
+use crate::transaction::Transaction;
 
 pub(crate) struct Namespaces(pub(crate) Arc<Inner>);
 
@@ -104,15 +106,31 @@ impl Store for Namespaces {
                 for below in [kind::LEASE, kind::RESOURCE] {
                     tx.delete_below(&Key::new(below, [name.as_str()]))?;
                 }
-                for ingest in tx.delete_below(&Key::new(kind::INGEST, [name.as_str()]))? {
-                    tracing::debug!(?ingest, "an ingest goes with its namespace");
-                }
+                end_ingests(tx, &name)?;
                 tx.delete(&key)?;
                 tx.publish(&name, Event::NamespaceDelete { name: name.as_str().to_owned() });
                 Ok(())
             })
             .await
     }
+}
+
+/// Removes a namespace's ingests, with what they hold on disk.
+fn end_ingests(tx: &mut Transaction<'_>, name: &Namespace) -> Result<()> {
+    let mut references: Vec<String> = Vec::new();
+    tx.walk(&Key::new(kind::INGEST, [name.as_str()]), None, |key, _| {
+        references.extend(key::parts(key).map(|[_, reference]: [String; 2]| reference));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let scope = Scope::new(name.clone());
+    for reference in references {
+        if let Some(ingest) = end_ingest(tx, &scope, &reference)?
+            && ingest.shared.is_none()
+        {
+            tx.freed().ingests.push(ingest.key);
+        }
+    }
+    Ok(())
 }
 
 /// Names the kinds of objects that a namespace holds, in containerd's words.

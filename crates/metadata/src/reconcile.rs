@@ -1,10 +1,11 @@
 //! What a start does about the files that a crash left without records.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use stowd_core::Result;
 use stowd_core::snapshots::Driver;
+use stowd_core::{Digest, Result};
 
 use crate::database::{Database, Read as _, decode};
 use crate::inner::Inner;
@@ -40,15 +41,30 @@ pub(crate) async fn run(inner: &Arc<Inner>, root: &Path) -> Result<()> {
         return Ok(());
     }
     let mut freed = Freed::default();
-    let blobs = inner.blobs.list().await?;
+    let blobs: HashSet<Digest> =
+        inner.blobs.list().await?.into_iter().map(|(digest, _)| digest).collect();
     let ingests = inner.blobs.ingests().await?;
     inner.database.view(|view| {
-        for (digest, _) in blobs {
-            if !view.any(&key::holders(&digest))? {
-                freed.blobs.push(digest);
+        let mut held = HashSet::new();
+        view.walk(&Key::new::<0>(kind::HOLDER, []), None, |key, _| {
+            if let Some([digest, _, _]) = key::parts(key)
+                && let Ok(digest) = digest.parse::<Digest>()
+            {
+                held.insert(digest);
             }
+            Ok(std::ops::ControlFlow::Continue(()))
+        })?;
+        let lost = held.difference(&blobs).count();
+        if lost > 0 {
+            // Their records stay: they say what the blobs referred to, and whoever sends the bytes
+            // again makes them whole.
+            tracing::warn!(
+                lost,
+                "blobs are on record whose files are gone; pull their images again"
+            );
         }
-        let mut known = std::collections::HashSet::new();
+        freed.blobs.extend(blobs.difference(&held).cloned());
+        let mut known = HashSet::new();
         view.walk(&Key::new::<0>(kind::INGEST, []), None, |key, value| {
             known.insert(decode::<IngestRecord>(key, value)?.key);
             Ok(std::ops::ControlFlow::Continue(()))

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use stowd_core::{Error, Result};
+use stowd_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::database::Read as _;
@@ -68,6 +68,8 @@ async fn remove(inner: &Arc<Inner>, freed: Freed) -> u64 {
         |what: &str, name: &(dyn std::fmt::Display + Sync), result: Result<()>| match result {
             Ok(()) => removed += 1,
             Err(error) if error.is_not_found() => {}
+            // After the shutdown.
+            Err(error) if error.kind() == ErrorKind::Unavailable => {}
             // What stays is found again at the next start.
             Err(error) => tracing::warn!(%error, what, %name, "cannot remove what nothing needs"),
         };

@@ -120,7 +120,7 @@ impl Snapshotter for Named {
             return Err(Error::invalid("snapshot name must not be empty"));
         }
         labels::check_all(&commit.labels)?;
-        let (record, _) = self.inner.database.view(|view| {
+        let found = self.inner.database.view(|view| {
             if view.has(&self.key(scope, name))? {
                 return Err(Error::already_exists(format_args!("snapshot {name:?}")));
             }
@@ -128,7 +128,13 @@ impl Snapshotter for Named {
                 view.get(&self.key(scope, key))?.ok_or_else(|| absent(key))?;
             let rebased = self.rebase(view, scope, &record, commit.parent.as_deref())?;
             Ok((record, rebased))
-        })?;
+        });
+        let (record, _) = match found {
+            Err(error) if error.is_already_exists() && scope.lease.is_some() => {
+                return Err(self.hold(scope, vec![Some(name.to_owned())], error).await);
+            }
+            found => found?,
+        };
         if record.kind_of() != Kind::Active {
             return Err(Error::failed_precondition(format_args!("snapshot {key:?} is not active")));
         }
@@ -263,10 +269,16 @@ impl Named {
                 _ => Ok(()),
             }
         };
-        let chain = self.inner.database.view(|view| {
+        let found = self.inner.database.view(|view| {
             check(&|key| view.has(key))?;
             self.chain(view, scope, parent)
-        })?;
+        });
+        let chain = match found {
+            Err(error) if error.is_already_exists() && scope.lease.is_some() => {
+                return Err(self.hold(scope, vec![target, Some(key.to_owned())], error).await);
+            }
+            found => found?,
+        };
         let making = self.inner.trees.begin();
         let now = nanos(SystemTime::now());
         let record = SnapshotRecord {
@@ -298,6 +310,26 @@ impl Named {
         self.driver.mounts(&tree)
     }
 
+    /// Adds to the lease the first of `names` that is there, for a caller who is told so and builds
+    /// on it: without that it could be collected under its hands. Returns the error to answer with.
+    async fn hold(&self, scope: &Scope, names: Vec<Option<String>>, error: Error) -> Error {
+        let (scope, snapshotter) = (scope.clone(), self.name());
+        let held = self.inner.queue.write(move |tx| {
+            for name in names.into_iter().flatten() {
+                if tx.has(&key::snapshot(&scope.namespace, &snapshotter, &name))? {
+                    tx.lease(&scope, &format!("snapshots/{snapshotter}"), &name)?;
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        });
+        match held.await {
+            Ok(true) => error,
+            Ok(false) => Error::aborted("the snapshot was removed meanwhile").hint("try again"),
+            Err(error) => error,
+        }
+    }
+
     fn record_new(
         &self,
         tx: &mut Transaction<'_>,
@@ -325,12 +357,12 @@ impl Named {
             tx.put(&key::books(LAST_TREE), &Counter { last: record.tree })?;
         }
         self.put(tx, scope, &name, &record)?;
-        let event = Event::SnapshotPrepare {
-            key: name,
-            parent: record.parent.clone().unwrap_or_default(),
-            snapshotter: self.name(),
-        };
-        tx.publish(&scope.namespace, event);
+        // Nobody is told of views, as in containerd.
+        if record.kind_of() == Kind::Active {
+            let parent = record.parent.unwrap_or_default();
+            let event = Event::SnapshotPrepare { key: name, parent, snapshotter: self.name() };
+            tx.publish(&scope.namespace, event);
+        }
         Ok(())
     }
 

@@ -1,55 +1,8 @@
 //! The rules of the contracts, on the database over the real blob store and the real drivers.
 
-use std::sync::Arc;
-
-use stowd_core::events::Publisher;
-use stowd_core::snapshots::Driver;
-use stowd_core::{Labels, Namespace, Scope};
-use stowd_metadata::{Config, Metadata, Parts};
 use stowd_testing::conformance::{self, containers, content, images, leases, snapshots};
 
-/// Nobody listens.
-struct Deaf;
-
-impl Publisher for Deaf {
-    fn publish(&self, _: &Namespace, _: stowd_core::events::Event) {}
-}
-
-struct Bench {
-    metadata: Arc<Metadata>,
-    next: std::sync::atomic::AtomicU32,
-    folder: tempfile::TempDir,
-}
-
-impl Bench {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let native = stowd_snapshots::native::Native::new(folder.path().join("native")).unwrap();
-        let overlay = stowd_snapshots::overlayfs::Overlay::new(
-            folder.path().join("overlayfs"),
-            stowd_snapshots::overlayfs::Config::default(),
-        )
-        .unwrap();
-        let drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(native), Arc::new(overlay)];
-        let blobs = stowd_content::open(folder.path().join("content")).await.unwrap();
-        let parts = Parts { blobs, drivers, publisher: Arc::new(Deaf) };
-        let metadata =
-            Metadata::open(Config::new(folder.path().join("metadata")), parts).await.unwrap();
-        Self { metadata, next: 0.into(), folder }
-    }
-
-    fn scope(&self) -> Scope {
-        let next = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Scope::new(Namespace::new(format!("n{next}")).unwrap())
-    }
-
-    /// A namespace under a lease: garbage collection may come at any time.
-    async fn leased(&self) -> Scope {
-        let scope = self.scope();
-        self.metadata.leases().create(&scope, "held", Labels::new()).await.unwrap();
-        scope.with_lease("held")
-    }
-}
+use crate::bench::Bench;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn content_keeps_its_rules() {
@@ -103,7 +56,7 @@ async fn leases_and_collection_keep_their_rules() {
 async fn snapshots_on(name: &str) {
     let bench = Bench::new().await;
     conformance::run(name, snapshots::CHECKS, async |check| {
-        let folder = bench.folder.path().join(format!("{name}-{check}"));
+        let folder = bench.folder().join(format!("{name}-{check}"));
         std::fs::create_dir(&folder).unwrap();
         snapshots::Subject {
             snapshotter: bench.metadata.snapshotters().snapshotter(name).unwrap(),
