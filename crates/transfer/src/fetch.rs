@@ -192,7 +192,7 @@ impl Job {
             }
             // Only now: whoever unpacks must not succeed with bytes that nobody vouches for.
             if let Some(listener) = listener {
-                listener.end().await;
+                listener.end();
             }
             return Ok(());
         }

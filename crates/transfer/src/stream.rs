@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf as _, Bytes};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// How many pieces may wait for the reader. They have some 16 to 400 KiB, so that an unpacker that is
-/// behind holds the download back after a few megabytes.
-const AHEAD: usize = 32;
+/// How many KiB may wait for the reader: an unpacker that is behind holds the download back.
+const AHEAD: u32 = 4 << 10;
 
 /// Where a download puts its bytes.
-pub(crate) struct Feed(mpsc::Sender<Piece>);
+pub(crate) struct Feed {
+    pieces: mpsc::UnboundedSender<Piece>,
+    room: Arc<Semaphore>,
+}
 
 /// Where an unpacker gets them: on a thread that may block.
 pub(crate) struct Source {
-    pieces: mpsc::Receiver<Piece>,
+    pieces: mpsc::UnboundedReceiver<Piece>,
     current: Bytes,
+    /// The room that the current piece takes.
+    taken: Option<OwnedSemaphorePermit>,
     ended: bool,
     broke: Broke,
 }
@@ -33,38 +37,47 @@ impl Broke {
 }
 
 enum Piece {
-    Data(Bytes),
+    Data(Bytes, OwnedSemaphorePermit),
     /// The blob is whole. Without it an end is a download that broke off.
     End,
 }
 
 /// Returns both ends, and what tells of a break between them.
 pub(crate) fn pipe() -> (Feed, Source, Broke) {
-    let (sender, pieces) = mpsc::channel(AHEAD);
+    let (sender, pieces) = mpsc::unbounded_channel();
+    let room = Arc::new(Semaphore::new(AHEAD as usize));
     let broke = Broke::default();
-    let source = Source { pieces, current: Bytes::new(), ended: false, broke: broke.clone() };
-    (Feed(sender), source, broke)
+    let current = Bytes::new();
+    let source = Source { pieces, current, taken: None, ended: false, broke: broke.clone() };
+    (Feed { pieces: sender, room }, source, broke)
 }
 
 impl Feed {
-    /// Hands a piece over. A reader that has gone does not stop the download.
+    /// Hands a piece over, when there is room. A reader that has gone does not stop the download.
     pub(crate) async fn give(&self, data: Bytes) {
-        if !data.is_empty() {
-            let _ = self.0.send(Piece::Data(data)).await;
+        let length = u32::try_from(data.len() >> 10).unwrap_or(AHEAD).clamp(1, AHEAD);
+        let room = Arc::clone(&self.room).acquire_many_owned(length).await;
+        if let (Ok(room), false) = (room, data.is_empty()) {
+            let _ = self.pieces.send(Piece::Data(data, room));
         }
     }
 
     /// Says that all was handed over.
-    pub(crate) async fn end(self) {
-        let _ = self.0.send(Piece::End).await;
+    pub(crate) fn end(self) {
+        let _ = self.pieces.send(Piece::End);
     }
 }
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() && !self.ended {
+            // Before waiting: the next piece may need all the room there is.
+            self.taken = None;
             match self.pieces.blocking_recv() {
-                Some(Piece::Data(data)) => self.current = data,
+                Some(Piece::Data(data, room)) => {
+                    self.current = data;
+                    self.taken = Some(room);
+                }
                 Some(Piece::End) => self.ended = true,
                 None => {
                     self.broke.0.store(true, Ordering::Release);
@@ -94,10 +107,12 @@ mod tests {
                 source.read_to_string(&mut text).map(|_| text)
             });
             feed.give("ab".into()).await;
-            feed.give("c".into()).await;
+            let large = "c".repeat(5 << 20);
+            feed.give(large.clone().into()).await;
+            feed.give(large.clone().into()).await;
             if whole {
-                feed.end().await;
-                assert_eq!(reader.await.unwrap().unwrap(), "abc");
+                feed.end();
+                assert_eq!(reader.await.unwrap().unwrap(), format!("ab{large}{large}"));
             } else {
                 drop(feed);
                 assert!(reader.await.unwrap().is_err());
