@@ -18,6 +18,21 @@ pub fn duplicate(number: RawFd) -> Result<OwnedFd> {
     }
 }
 
+/// Marks every open descriptor from the number `first` on close-on-exec. None is closed.
+pub fn close_on_exec_from(first: RawFd) -> Result<()> {
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+    // SAFETY: with this flag the call closes nothing; it only changes what a later execve does.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first.max(0).unsigned_abs(),
+            libc::c_uint::MAX,
+            CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if done == -1 { Err(last_error()) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +43,13 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(duplicate(file.as_raw_fd()).unwrap().as_raw_fd() > 9);
         assert_eq!(duplicate(1_000_000).unwrap_err(), rustix::io::Errno::BADF);
+    }
+
+    #[test]
+    fn marks_descriptors() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
+        close_on_exec_from(file.as_raw_fd()).unwrap();
+        assert_eq!(rustix::io::fcntl_getfd(&file).unwrap(), rustix::io::FdFlags::CLOEXEC);
     }
 }
