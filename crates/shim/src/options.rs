@@ -1,0 +1,146 @@
+//! What a client asks of the runtime (`containerd.runc.v1.Options`), and what that means here.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use stowd_api::Any;
+use stowd_api::runc::v1;
+use stowd_oci_runtime::{Driver, Keyring, RootSwitch, Runtime};
+
+use crate::failure::{Result, invalid, unimplemented};
+
+/// Kept in the bundle for `delete`, under containerd's name, when anything in it is not the default.
+const FILE: &str = "options.json";
+
+/// containerd's folder of bundles in its state.
+const BUNDLES: &str = "io.containerd.runtime.v2.task";
+
+/// Where containerd's shim keeps the runtime's state.
+const DEFAULT_ROOT: &str = "/run/containerd/runc";
+
+/// The options that matter here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Options {
+    /// Where the runtime keeps its state, without the namespace; empty for the usual place.
+    pub(crate) root: String,
+    pub(crate) systemd_cgroup: bool,
+    pub(crate) no_pivot_root: bool,
+    pub(crate) no_new_keyring: bool,
+    pub(crate) shim_cgroup: String,
+    pub(crate) io_uid: u32,
+    pub(crate) io_gid: u32,
+}
+
+impl Options {
+    /// Reads the options of a request to create a container.
+    pub(crate) fn read(any: Option<&Any>) -> Result<Options> {
+        let Some(any) = any else { return Ok(Options::default()) };
+        let wrong = |error| invalid(format_args!("read {}: {error}", any.type_url));
+        let Some(options) = any.unpack::<v1::Options>().map_err(wrong)? else {
+            // Options of other shapes (a path to a configuration) mean nothing to this runtime.
+            return Ok(Options::default());
+        };
+        let program = Path::new(&options.binary_name).file_name().and_then(OsStr::to_str);
+        if !matches!(program, None | Some("runc" | "stowd-runc")) {
+            return Err(unimplemented(format_args!(
+                "runtime {:?}: this shim has its runtime linked in and runs no other",
+                options.binary_name
+            )));
+        }
+        if !options.criu_image_path.is_empty() {
+            return Err(unimplemented("restore from a checkpoint"));
+        }
+        Ok(Options {
+            root: options.root,
+            systemd_cgroup: options.systemd_cgroup,
+            no_pivot_root: options.no_pivot_root,
+            no_new_keyring: options.no_new_keyring,
+            shim_cgroup: options.shim_cgroup,
+            io_uid: options.io_uid,
+            io_gid: options.io_gid,
+        })
+    }
+
+    /// Keeps what `delete` will need.
+    pub(crate) fn save(&self, bundle: &Path) -> Result<()> {
+        if *self == Options::default() {
+            return Ok(());
+        }
+        let path = bundle.join(FILE);
+        let failed = |error: &dyn std::fmt::Display| {
+            crate::failure::failed(format_args!("write {}: {error}", path.display()))
+        };
+        let text = serde_json::to_vec(self).map_err(|error| failed(&error))?;
+        std::fs::write(&path, text).map_err(|error| failed(&error))
+    }
+
+    /// Reads what was kept; also what containerd's shim has kept.
+    pub(crate) fn load(bundle: &Path) -> Options {
+        std::fs::read(bundle.join(FILE))
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default()
+    }
+
+    /// Returns the runtime for a container's bundle.
+    pub(crate) fn runtime(&self, bundle: &Path, namespace: &str) -> Runtime {
+        let driver = if self.systemd_cgroup { Driver::Systemd } else { Driver::Cgroupfs };
+        let root = match &*self.root {
+            "" => state(bundle).map_or(DEFAULT_ROOT.into(), |state| state.join("runc")),
+            root => PathBuf::from(root),
+        };
+        Runtime::new(root.join(namespace), driver)
+    }
+
+    pub(crate) fn root_switch(&self) -> RootSwitch {
+        if self.no_pivot_root { RootSwitch::Move } else { RootSwitch::Pivot }
+    }
+
+    pub(crate) fn keyring(&self) -> Keyring {
+        if self.no_new_keyring { Keyring::Inherit } else { Keyring::New }
+    }
+}
+
+/// Returns the daemon's state folder that a bundle lies in. Two daemons beside each other then do
+/// not share the runtime's state; with the usual folder it is containerd's [`DEFAULT_ROOT`].
+fn state(bundle: &Path) -> Option<&Path> {
+    let bundles = bundle.parent()?.parent()?;
+    if bundles.file_name()? == BUNDLES { bundles.parent() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_runtimes_root() {
+        let root = |options: &Options, bundle: &str| {
+            options.runtime(Path::new(bundle), "ns").root().to_owned()
+        };
+        let bundle = "/run/containerd/io.containerd.runtime.v2.task/ns/web";
+        assert_eq!(root(&Options::default(), bundle), Path::new("/run/containerd/runc/ns"));
+        assert_eq!(root(&Options::default(), "/b/web"), Path::new("/run/containerd/runc/ns"));
+        let options = Options { root: "/var/run/docker/runtime-runc".into(), ..Options::default() };
+        assert_eq!(root(&options, bundle), Path::new("/var/run/docker/runtime-runc/ns"));
+    }
+
+    #[test]
+    fn refuses_other_runtimes_and_reads_the_rest() {
+        let options = v1::Options { binary_name: "/usr/bin/crun".into(), ..Default::default() };
+        let status = Options::read(Some(&Any::pack(&options))).unwrap_err();
+        assert!(status.message.contains("/usr/bin/crun"), "{}", status.message);
+        let options = v1::Options {
+            binary_name: "runc".into(),
+            no_pivot_root: true,
+            root: "/r".into(),
+            ..Default::default()
+        };
+        let options = Options::read(Some(&Any::pack(&options))).unwrap();
+        assert_eq!((options.root_switch(), &*options.root), (RootSwitch::Move, "/r"));
+        let folder = tempfile::tempdir().unwrap();
+        options.save(folder.path()).unwrap();
+        assert_eq!(Options::load(folder.path()), options);
+    }
+}
