@@ -67,8 +67,16 @@ impl Inner {
 
     /// Ends a task that no shim holds: kills what is left of it, tells of its end, and removes it.
     pub(crate) async fn bury_task(self: &Arc<Self>, task: &Arc<Task>) {
-        let found = self.clear_away(task).await;
-        self.tell(task, found.as_ref().ok()).await;
+        let found = self.clear_away(task).await.ok();
+        if task.process("").pid() == 0 {
+            // From before this daemon. Without a pid there was no process, only a folder for one.
+            let pid = found.map(|exit| exit.pid).filter(|pid| *pid != 0);
+            let pid = pid.or_else(|| task.bundle.read("init.pid")?.parse().ok());
+            task.process("").started(pid.unwrap_or_default());
+        }
+        if task.process("").pid() != 0 {
+            self.tell(task, found).await;
+        }
         if let Some(socket) = task.shim().and_then(|shim| shim.bootstrap.socket())
             && self.running(&format!("unix://{}", socket.display())).is_none()
         {
@@ -124,13 +132,13 @@ impl Inner {
 
     /// Tells of the end of all processes that were started and whose exits nobody told, and of the
     /// task's.
-    async fn tell(&self, task: &Arc<Task>, found: Option<&Exit>) {
+    async fn tell(&self, task: &Arc<Task>, found: Option<Exit>) {
         let now = SystemTime::now();
         let mut last = None;
         for (exec_id, process) in task.processes() {
             let pid = process.pid();
             let is_init = exec_id.is_empty();
-            if pid == 0 && !is_init {
+            if pid == 0 {
                 continue;
             }
             let exit = process.exit().unwrap_or_else(|| {

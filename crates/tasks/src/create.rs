@@ -11,7 +11,7 @@ use stowd_core::tasks::{Create, Exit};
 use stowd_core::{Any, Error, ErrorKind, Result, Scope};
 
 use crate::manager::Inner;
-use crate::program::{Program, Way};
+use crate::program::Program;
 use crate::shim::{Shim, methods};
 use crate::start::blocking;
 use crate::task::{Stage, Task};
@@ -72,10 +72,7 @@ impl Inner {
         let timeout = Some(self.config.timeouts.work);
         let created = shim.call::<v3::CreateTaskResponse>(methods::CREATE, &request, timeout);
         // What is needed after a restart of the daemon is written while the shim is at work.
-        let (created, noted) = match program.way {
-            Way::Direct => tokio::join!(created, note(task, shim, program)),
-            Way::Bootstrap(_) => (created.await, Ok(())),
-        };
+        let (created, noted) = tokio::join!(created, note(task, shim, program));
         let created = match created {
             Err(error) if error.is(ErrorKind::Unavailable) => {
                 Err(self.last_words(task, error).await)
@@ -211,7 +208,7 @@ impl Inner {
     }
 }
 
-/// Writes down how to reach our own shim.
+/// Writes down how a shim is reached, where tools and the next daemon look.
 async fn note(task: &Task, shim: &Shim, program: &Program) -> Result<()> {
     let json = serde_json::to_vec(&shim.bootstrap).map_err(Error::internal)?;
     let (bundle, address) = (task.bundle.clone(), shim.bootstrap.address.clone());

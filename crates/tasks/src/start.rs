@@ -191,10 +191,6 @@ impl Inner {
             .await
             .unwrap_or_else(|_| Err(Error::deadline_exceeded("the shim's start took too long")))?;
         let bootstrap = Bootstrap::read(&answer)?;
-        let path = program.path.as_os_str().as_bytes();
-        task.bundle.write("shim-binary-path", path, 0o600)?;
-        let json = serde_json::to_vec(&bootstrap).map_err(Error::internal)?;
-        task.bundle.write("bootstrap.json", &json, 0o644)?;
         let lock = self.group(Path::new(&bootstrap.address));
         let _lock = lock.lock().await;
         if let Some(shim) = self.running(&bootstrap.address)
@@ -208,7 +204,6 @@ impl Inner {
         let connected = shim.connect(&task.id, timeouts.call).await;
         // Some shims answer this only for tasks that exist.
         let pid = connected.ok().map(|it| it.shim_pid).filter(|pid| *pid != 0);
-        let pid = pid.or_else(|| task.bundle.read("shim.pid")?.parse().ok());
         if let Some(process) = pid.and_then(Process::find) {
             shim.set_process(process);
         }

@@ -24,6 +24,9 @@ use stowd_testing::image::Layer;
 use stowd_testing::process::Run;
 use stowd_testing::{Scratch, Version};
 
+/// A script that runs until it is killed.
+pub(crate) const FOREVER: &str = "while :; do sleep 1; done";
+
 /// Whose shim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -171,8 +174,9 @@ impl Life {
         id: &str,
         spec: &serde_json::Value,
     ) -> Result<u32> {
-        let made = bench.containers.create(&self.scope, container(id, spec)).await;
-        assert!(made.is_ok() || made.is_err_and(|error| error.is_already_exists()));
+        // A container of an earlier task gives way.
+        bench.containers.delete(&self.scope, id).await.unwrap();
+        bench.containers.create(&self.scope, container(id, spec)).await.unwrap();
         let rootfs = vec![Mount {
             kind: "bind".to_owned(),
             source: bench.root_file_system.display().to_string(),
@@ -232,7 +236,10 @@ pub(crate) fn spec(
         "process": process(script),
         "root": { "path": "rootfs", "readonly": true },
         "annotations": annotations,
-        "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
+        "mounts": [
+            { "destination": "/proc", "type": "proc", "source": "proc" },
+            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"] },
+        ],
         "linux": {
             "cgroupsPath": format!("/{}/{id}", bench.scope.namespace),
             "namespaces": namespaces,
