@@ -38,15 +38,17 @@ pub struct Parts {
 /// What can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The most blobs downloaded at once.
+    /// The most blobs downloaded at once, over all transfers. Default: 3, as in containerd.
     pub max_concurrent_downloads: usize,
-    /// The most layers unpacked at once.
+    /// The most layers unpacked at once from the content store, and as many again while they
+    /// download; over all transfers. Default: as many as there are processors.
     pub max_concurrent_unpacks: usize,
-    /// The most blobs uploaded at once.
+    /// The most blobs uploaded at once by a transfer. Default: 3, as in containerd.
     pub max_concurrent_uploads: usize,
-    /// Where images are unpacked that name no snapshotter.
+    /// Where images are unpacked that name no snapshotter. Default: `overlayfs`.
     pub default_snapshotter: String,
     /// A folder with `hosts.toml` files for requests that name none; empty means none.
+    /// Default: empty.
     pub registry_config_path: String,
 }
 
@@ -115,4 +117,18 @@ impl Transfer for Local {
 pub(crate) fn choice(store: &Store) -> Choice {
     let choice = Choice::of(&store.platforms).limited(store.manifest_limit);
     if store.all_metadata { choice.with_metadata_of_all() } else { choice }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_as_documented() {
+        let config = Config::default();
+        assert_eq!((config.max_concurrent_downloads, config.max_concurrent_uploads), (3, 3));
+        assert!(config.max_concurrent_unpacks >= 1);
+        assert_eq!(config.default_snapshotter, "overlayfs");
+        assert_eq!(config.registry_config_path, "");
+    }
 }
