@@ -8,6 +8,8 @@
 //! expires; when a caller asks. Two runs that nobody asked for are so far apart that collections
 //! take no more than the configured share of the time.
 
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,6 +24,7 @@ use crate::key::{Key, kind};
 use crate::leases;
 use crate::mark::{Marks, namespace_of};
 use crate::queue::Observer;
+use crate::reconcile;
 use crate::record::{IngestRecord, SnapshotRecord};
 use crate::remover::Remover;
 use crate::snapshots;
@@ -127,19 +130,33 @@ impl Schedule {
         self.earliest = Instant::now() + pause;
     }
 
-    /// Returns how long to wait for the next run.
-    fn wait(&self) -> Option<Duration> {
+    /// Returns when the next run is due.
+    async fn due(&self) {
         let due = self.due.map(|due| due.saturating_duration_since(Instant::now()));
         let expires = self.expires.map(|at| {
             let pause = self.earliest.saturating_duration_since(Instant::now());
             at.duration_since(SystemTime::now()).unwrap_or_default().max(pause)
         });
-        [due, expires].into_iter().flatten().min()
+        match [due, expires].into_iter().flatten().min() {
+            Some(wait) => tokio::time::sleep(wait).await,
+            None => std::future::pending().await,
+        }
     }
 }
 
 /// Collects when it is time, until it is told to stop or the stores are gone.
-pub(crate) async fn run(inner: Weak<Inner>, config: CollectorConfig, mut signals: Signals) {
+///
+/// The first run also looks for files in `root`'s stores that no record knows. That takes a look at
+/// every file, which no caller should wait for at the start.
+pub(crate) async fn run(
+    inner: Weak<Inner>,
+    config: CollectorConfig,
+    root: PathBuf,
+    mut signals: Signals,
+) {
+    let mut unseen = Some(root);
+    // What came in during a run.
+    let mut early = VecDeque::new();
     let start = Instant::now() + config.startup_delay;
     let mut schedule = Schedule {
         config,
@@ -150,41 +167,65 @@ pub(crate) async fn run(inner: Weak<Inner>, config: CollectorConfig, mut signals
         expires: None,
     };
     loop {
-        let wait = schedule.wait();
-        let timer = async {
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
+        let mut signal = early.pop_front();
+        if signal.is_none() {
+            tokio::select! {
+                next = signals.recv() => match next {
+                    Some(next) => signal = Some(next),
+                    None => return,
+                },
+                () = schedule.due() => {}
             }
-        };
-        let asked = tokio::select! {
-            signal = signals.recv() => match signal {
-                Some(Signal::Committed { deleted, expires }) => {
-                    schedule.committed(deleted, expires);
-                    continue;
-                }
-                Some(Signal::Collect(reply)) => Some(reply),
-                Some(Signal::Stop(reply)) => {
-                    let _ = reply.send(());
-                    return;
-                }
-                None => return,
-            },
-            () = timer => None,
-        };
+        }
+        let mut asking = Vec::new();
+        match signal {
+            Some(Signal::Committed { deleted, expires }) => {
+                schedule.committed(deleted, expires);
+                continue;
+            }
+            Some(Signal::Collect(reply)) => asking.push(reply),
+            Some(Signal::Stop(reply)) => {
+                let _ = reply.send(());
+                return;
+            }
+            None => {}
+        }
         let Some(inner) = inner.upgrade() else { return };
-        let mut asking: Vec<_> = asked.into_iter().collect();
         // Whoever asked before the run began is served by it.
-        let mut stop = None;
-        while let Ok(signal) = signals.try_recv() {
+        while let Some(signal) = early.pop_front().or_else(|| signals.try_recv().ok()) {
             match signal {
                 Signal::Committed { expires, .. } => schedule.committed(false, expires),
                 Signal::Collect(reply) => asking.push(reply),
-                Signal::Stop(reply) => stop = Some(reply),
+                Signal::Stop(reply) => {
+                    let _ = reply.send(());
+                    return;
+                }
             }
         }
-        let result = collect(&inner).await;
-        drop(inner);
+        let collecting = async {
+            if let Some(root) = unseen.take()
+                && let Err(error) = reconcile::run(&inner, &root).await
+            {
+                tracing::error!(%error, "looking for files that no record knows failed");
+                unseen = Some(root);
+            }
+            collect(&inner).await
+        };
+        tokio::pin!(collecting);
+        let result = loop {
+            tokio::select! {
+                result = &mut collecting => break result,
+                signal = signals.recv() => match signal {
+                    // Nobody waits for files to be removed: the next start finds them.
+                    Some(Signal::Stop(reply)) => {
+                        let _ = reply.send(());
+                        return;
+                    }
+                    Some(signal) => early.push_back(signal),
+                    None => return,
+                },
+            }
+        };
         let elapsed = match &result {
             Ok((collected, next)) => {
                 if collected.objects > 0 {
@@ -210,10 +251,6 @@ pub(crate) async fn run(inner: Weak<Inner>, config: CollectorConfig, mut signals
                 Err(error) => Err(Error::new(error.kind(), error.message())),
             };
             let _ = reply.send(answer);
-        }
-        if let Some(reply) = stop {
-            let _ = reply.send(());
-            return;
         }
     }
 }

@@ -6,14 +6,14 @@
 //!
 //! # How it works
 //!
-//! All records lie in one table ([`key`] says under which keys, `record` what they hold). Reads see a
+//! All records lie in one table (`key` says under which keys, `record` what they hold). Reads see a
 //! consistent view and wait for nobody. Calls that write are closures that one thread runs and
 //! commits together (`queue`): each is whole or taken back alone, all share one flush, and each is
 //! answered, and its events published, after it.
 //!
 //! Files and records change in an order that leaves, after a crash, files without records and
-//! never the reverse: bytes and trees are made before their record and removed after it. Opening
-//! the database looks for such files and removes them (`reconcile`); `collector` finds records that
+//! never the reverse: bytes and trees are made before their record and removed after it. The first
+//! collection looks for such files and removes them (`reconcile`); `collector` finds records that
 //! nothing refers to any more (`mark`), and `remover` removes their files.
 
 use std::collections::BTreeMap;
@@ -151,8 +151,9 @@ impl Metadata {
             bytes: tokio::sync::RwLock::default(),
         });
         tokio::spawn(remover::run(Arc::downgrade(&inner), work));
-        reconcile::run(&inner, &config.root).await?;
-        tokio::spawn(collector::run(Arc::downgrade(&inner), config.collector, signals));
+        let collecting =
+            collector::run(Arc::downgrade(&inner), config.collector, config.root, signals);
+        tokio::spawn(collecting);
         let named = |(name, driver): (&String, &Arc<dyn Driver>)| {
             let named = snapshots::Named { inner: inner.clone(), driver: driver.clone() };
             (name.clone(), Arc::new(named))
@@ -191,7 +192,8 @@ impl Metadata {
         Arc::new(namespaces::Namespaces(self.inner.clone()))
     }
 
-    /// Runs a garbage collection that begins after this call, and waits for its end.
+    /// Runs a garbage collection that begins after this call, and waits for its end. The first
+    /// one since the database was opened also removes files that a crash left without records.
     ///
     /// # Errors
     /// When the database or a store below it fails.

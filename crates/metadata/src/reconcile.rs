@@ -1,4 +1,7 @@
-//! What a start does about the files that a crash left without records.
+//! What happens after a start to the files that a crash left without records.
+//!
+//! It goes on while callers work. Files are listed first and records looked up then, so that a file
+//! in the making is taken for a stray at worst, and those the remover knows to leave alone.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -44,7 +47,7 @@ pub(crate) async fn run(inner: &Arc<Inner>, root: &Path) -> Result<()> {
     let blobs: HashSet<Digest> =
         inner.blobs.list().await?.into_iter().map(|(digest, _)| digest).collect();
     let ingests = inner.blobs.ingests().await?;
-    inner.database.view(|view| {
+    let absent: Vec<Digest> = inner.database.view(|view| {
         let mut held = HashSet::new();
         view.walk(&Key::new::<0>(kind::HOLDER, []), None, |key, _| {
             if let Some([digest, _, _]) = key::parts(key)
@@ -54,15 +57,6 @@ pub(crate) async fn run(inner: &Arc<Inner>, root: &Path) -> Result<()> {
             }
             Ok(std::ops::ControlFlow::Continue(()))
         })?;
-        let lost = held.difference(&blobs).count();
-        if lost > 0 {
-            // Their records stay: they say what the blobs referred to, and whoever sends the bytes
-            // again makes them whole.
-            tracing::warn!(
-                lost,
-                "blobs are on record whose files are gone; pull their images again"
-            );
-        }
         freed.blobs.extend(blobs.difference(&held).cloned());
         let mut known = HashSet::new();
         view.walk(&Key::new::<0>(kind::INGEST, []), None, |key, value| {
@@ -70,8 +64,18 @@ pub(crate) async fn run(inner: &Arc<Inner>, root: &Path) -> Result<()> {
             Ok(std::ops::ControlFlow::Continue(()))
         })?;
         freed.ingests.extend(ingests.into_iter().filter(|key| !known.contains(key)));
-        Ok(())
+        Ok(held.difference(&blobs).cloned().collect())
     })?;
+    let mut lost = 0;
+    for digest in absent {
+        // It may have been committed since the list was made.
+        lost += usize::from(inner.blobs.size(&digest).await.is_err());
+    }
+    if lost > 0 {
+        // Their records stay: they say what the blobs referred to, and whoever sends the bytes
+        // again makes them whole.
+        tracing::warn!(lost, "blobs are on record whose files are gone; pull their images again");
+    }
     for driver in inner.drivers.values() {
         let trees = orphans(inner, driver).await?;
         freed.trees.extend(trees.into_iter().map(|tree| (driver.name().to_owned(), tree)));

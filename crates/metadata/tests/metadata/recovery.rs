@@ -190,3 +190,25 @@ async fn beside_containerds_database_nothing_is_removed() {
     bench.metadata.collect().await.unwrap();
     assert_eq!(bench.on_disk().await.0, [digest]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_shutdown_calls_are_refused() {
+    let bench = Bench::new().await;
+    let scope = bench.leased().await;
+    let metadata = bench.metadata.clone();
+    let collecting = tokio::spawn(async move { metadata.collect().await });
+    bench.metadata.shutdown().await;
+    // The collection was finished or given up, but its caller is told.
+    if let Err(error) = collecting.await.unwrap() {
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    let leases = bench.metadata.leases();
+    let refused = [
+        leases.list(&scope, &Filters::default()).await.map(drop),
+        leases.create(&scope, "late", Labels::new()).await.map(drop),
+        bench.metadata.collect().await.map(drop),
+    ];
+    for result in refused {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+}
