@@ -86,6 +86,13 @@ impl Transfer for Local {
         progress: Arc<dyn Sink>,
     ) -> Result<()> {
         let shared = &self.shared;
+        let (source, destination) = match (source, destination) {
+            // Nothing is brought that a lease would have to hold.
+            (Source::Images(names), Destination::Images(store)) => {
+                return tag(shared, scope, &names, &store).await;
+            }
+            pair => pair,
+        };
         let held = Held::take(Arc::clone(&shared.parts.leases), scope).await?;
         let scope = &held.scope;
         let done = match (source, destination) {
@@ -98,15 +105,10 @@ impl Transfer for Local {
             (Source::Images(names), Destination::Archive(stream, options)) => {
                 export(shared, scope, &names, stream, &options, progress).await
             }
-            (Source::Images(names), Destination::Images(store)) => {
-                tag(shared, scope, &names, &store).await
-            }
             (Source::Images(names), Destination::Registry(to)) => {
                 push(shared, scope, &names, to, progress).await
             }
-            (Source::Registry(_) | Source::Archive(_), _) => {
-                Err(Error::not_implemented("transfer without a stop in the image store"))
-            }
+            (_, _) => Err(Error::not_implemented("transfer without a stop in the image store")),
         };
         held.release().await;
         done

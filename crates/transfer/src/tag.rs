@@ -6,7 +6,7 @@ use stowd_core::{Error, Result, Scope};
 use crate::job::Shared;
 use crate::record;
 
-/// Gives an image further names. The scope has a lease.
+/// Gives an image further names.
 pub(crate) async fn tag(
     shared: &Shared,
     scope: &Scope,

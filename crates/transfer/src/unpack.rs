@@ -24,6 +24,8 @@ use crate::job::{Job, Outcome, joined};
 use crate::lease::{hold, unique};
 use crate::stream::pipe;
 
+/// The most layers that are unpacked; what mounts them gives up long before.
+const MAX_LAYERS: usize = 4096;
 /// On a snapshot: the diff id of its layer.
 const DIFF_ID: &str = "containerd.io/snapshot/diff-id";
 /// On a snapshot being prepared: the chain id that it will build on.
@@ -91,6 +93,13 @@ impl Job {
                 config.digest,
                 layers.len(),
                 diff_ids.len()
+            )));
+        }
+        if layers.len() > MAX_LAYERS {
+            return Err(Error::invalid(format_args!(
+                "image config {}: {} layers are more than {MAX_LAYERS}",
+                config.digest,
+                layers.len()
             )));
         }
         let chain = chain_ids(diff_ids);
