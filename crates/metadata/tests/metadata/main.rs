@@ -8,4 +8,5 @@ mod collection;
 mod concurrency;
 mod conformance;
 mod crash;
+mod full_disk;
 mod recovery;
