@@ -26,7 +26,6 @@ impl Inner {
         let inner = self.clone();
         tokio::spawn(async move {
             let left = shim.gone().await;
-            inner.forget_shim(&shim);
             if !left.is_empty() {
                 // It may hang, or have lost only its connection; without us it is of no use.
                 shim.kill();
@@ -37,6 +36,8 @@ impl Inner {
                 inner.entomb(task, shim.clone());
             }
             shim.see_off(inner.config.timeouts.shutdown).await;
+            inner.forget_shim(&shim);
+            shim.release();
         });
     }
 
@@ -77,10 +78,8 @@ impl Inner {
         if task.process("").pid() != 0 {
             self.tell(task, found).await;
         }
-        if let Some(socket) = task.shim().and_then(|shim| shim.bootstrap.socket())
-            && self.running(&format!("unix://{}", socket.display())).is_none()
-        {
-            let _ = std::fs::remove_file(socket);
+        if let Some(shim) = task.shim() {
+            shim.released(self.config.timeouts.shutdown * 3).await;
         }
         self.remove_bundle(task).await;
         self.remove(task);

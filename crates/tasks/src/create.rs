@@ -182,21 +182,18 @@ impl Inner {
 
     /// Takes a task from its shim, and shuts that down if it was the last.
     pub(crate) async fn leave(self: &Arc<Self>, task: &Task, shim: &Arc<Shim>) {
-        if !shim.leave(&task.id) {
-            return;
-        }
         let patience = self.config.timeouts.shutdown;
-        if let Some(socket) = shim.bootstrap.socket() {
-            // Its name is free for the next shim at once. containerd's do this themselves, later.
-            let _ = std::fs::remove_file(socket);
+        if !shim.leave(&task.id) {
+            if shim.is_gone() {
+                shim.released(patience * 3).await;
+            }
+            return;
         }
         shim.shut_down(&task.id, patience).await;
-        if shim.is_child() {
-            // It has promised; its watcher sees to it.
-            return;
+        if !shim.is_child() {
+            // It may need its bundle until its end. Ours does not, and nobody need wait for it.
+            shim.released(patience * 3).await;
         }
-        // It may still need the bundle that it runs in.
-        shim.see_off(patience).await;
     }
 
     /// Removes a task's bundle, and says so if that fails: nobody else could do anything about it.

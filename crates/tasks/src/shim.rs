@@ -16,6 +16,7 @@ use stowd_core::{Error, ErrorKind, Namespace, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 
 use crate::address::Bootstrap;
 use crate::task::Task;
@@ -31,6 +32,8 @@ pub(crate) struct Shim {
     old: AtomicBool,
     process: OnceLock<Process>,
     holding: Mutex<Holding>,
+    /// Its process is over, and its socket's name is free.
+    released: watch::Sender<bool>,
 }
 
 /// What a shim holds.
@@ -68,6 +71,7 @@ impl Shim {
             client,
             process: OnceLock::new(),
             holding: Mutex::default(),
+            released: watch::Sender::new(false),
         }
     }
 
@@ -120,7 +124,7 @@ impl Shim {
     /// Lets a task in, unless the shim is about to go.
     pub(crate) fn join(&self, task: &Arc<Task>) -> bool {
         let mut holding = self.holding();
-        if holding.over {
+        if holding.over || self.is_gone() {
             return false;
         }
         holding.tasks.insert(task.id.clone(), task.clone());
@@ -170,6 +174,20 @@ impl Shim {
         }
     }
 
+    /// Frees its socket's name; the last that happens to it.
+    pub(crate) fn release(&self) {
+        if let Some(socket) = self.bootstrap.socket() {
+            let _ = std::fs::remove_file(socket);
+        }
+        self.released.send_replace(true);
+    }
+
+    /// Waits until another shim may have its socket's name: it removes that itself when it ends.
+    pub(crate) async fn released(&self, patience: Duration) {
+        let mut released = self.released.subscribe();
+        let _ = tokio::time::timeout(patience, released.wait_for(|released| *released)).await;
+    }
+
     /// Sees its process off after the connection ended: waits for it, kills it if need be.
     pub(crate) async fn see_off(&self, patience: Duration) {
         let Some(process) = self.process.get() else { return };
@@ -197,8 +215,7 @@ impl Process {
     pub(crate) fn new(pid: u32, fd: OwnedFd, parent: Parent) -> Result<Self> {
         #[allow(
             deprecated,
-            reason = "unsound only for types that may give up their descriptor; its \
-                                      replacement is unsafe, and `OwnedFd` keeps its own"
+            reason = "meant for types that give up their descriptor; this keeps it"
         )]
         let fd = AsyncFd::with_interest(fd, Interest::READABLE)
             .map_err(|error| Error::io("watch the shim's process", &error))?;

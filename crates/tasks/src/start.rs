@@ -82,12 +82,13 @@ impl Inner {
         let socket = address::socket(&self.config, &task.namespace, &group);
         let bootstrap = Bootstrap::own(&socket);
         let bundle = task.bundle.clone();
-        if let Some(shim) = self.running(&bootstrap.address)
-            && shim.join(task)
-        {
-            task.set_shim(shim.clone());
-            blocking(move || bundle.make(&json, &spec)).await?;
-            return Ok(shim);
+        if let Some(shim) = self.known(&bootstrap.address) {
+            if shim.join(task) {
+                task.set_shim(shim.clone());
+                blocking(move || bundle.make(&json, &spec)).await?;
+                return Ok(shim);
+            }
+            shim.released(self.config.timeouts.shutdown * 3).await;
         }
         let (inner, program, id) = (self.clone(), program.path.clone(), task.id.clone());
         let namespace = task.namespace.clone();
@@ -193,7 +194,7 @@ impl Inner {
         let bootstrap = Bootstrap::read(&answer)?;
         let lock = self.group(Path::new(&bootstrap.address));
         let _lock = lock.lock().await;
-        if let Some(shim) = self.running(&bootstrap.address)
+        if let Some(shim) = self.known(&bootstrap.address)
             && shim.join(task)
         {
             task.set_shim(shim.clone());
@@ -222,10 +223,10 @@ impl Inner {
         Ok(shim)
     }
 
-    /// Returns the shim that listens there.
-    pub(crate) fn running(&self, address: &str) -> Option<Arc<Shim>> {
+    /// Returns the shim that listens there, or did and is not quite gone.
+    fn known(&self, address: &str) -> Option<Arc<Shim>> {
         let shims = self.shims.lock().unwrap_or_else(PoisonError::into_inner);
-        shims.get(address).and_then(std::sync::Weak::upgrade).filter(|shim| !shim.is_gone())
+        shims.get(address).and_then(std::sync::Weak::upgrade)
     }
 
     fn group(&self, socket: &Path) -> Arc<tokio::sync::Mutex<()>> {

@@ -117,6 +117,24 @@ impl Bench {
         rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
     }
 
+    /// Stops a task's shim, as one that hangs.
+    pub(crate) fn stop_shim(&self, id: &str) {
+        let pid = self.shim_pid(id);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        // Its threads stop one after the other.
+        let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
+        for _ in 0..500 {
+            let threads = std::fs::read_dir(&tasks).unwrap().flatten();
+            let mut stats =
+                threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")));
+            if stats.all(|stat| stat.is_ok_and(|stat| stat.contains(") T "))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the shim does not stop");
+    }
+
     /// Lists what is left in the folders of bundles and work.
     pub(crate) fn bundles(&self) -> Vec<String> {
         let mut left = Vec::new();

@@ -94,7 +94,7 @@ fn a_hung_shim_is_killed_and_its_task_with_it(kind: Kind) {
     bench.live(async |life| {
         let pid = life.run(&bench, "c", FOREVER).await;
         life.run(&bench, "d", FOREVER).await;
-        kill_process(bench.shim_pid("c"), Signal::STOP).unwrap();
+        bench.stop_shim("c");
         // Others are not held up, and questions are answered as well as can be.
         let state = life.manager.get(&life.scope, "c", "").await.unwrap();
         assert_eq!((state.status, state.pid), (Status::Unknown, pid));

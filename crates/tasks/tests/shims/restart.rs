@@ -58,7 +58,7 @@ fn what_died_meanwhile_is_buried(kind: Kind) {
         pid
     });
     kill_process(bench.shim_pid("dies"), Signal::KILL).unwrap();
-    kill_process(bench.shim_pid("hangs"), Signal::STOP).unwrap();
+    bench.stop_shim("hangs");
     // Leftovers of a crash in the middle of something.
     std::fs::create_dir(bench.bundle("empty")).unwrap();
     std::fs::create_dir_all(bench.bundle(".half").join("rootfs")).unwrap();
