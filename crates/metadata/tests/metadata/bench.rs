@@ -127,6 +127,15 @@ impl Bench {
 
 /// Opens the database in a folder.
 pub(crate) async fn open(folder: &Path, publisher: Arc<dyn Publisher>) -> Result<Arc<Metadata>> {
+    open_with(Config::new(folder.join("metadata")), folder, publisher).await
+}
+
+/// Opens the database in a folder, configured otherwise.
+pub(crate) async fn open_with(
+    config: Config,
+    folder: &Path,
+    publisher: Arc<dyn Publisher>,
+) -> Result<Arc<Metadata>> {
     let native = stowd_snapshots::native::Native::new(folder.join("native"))?;
     let overlay = stowd_snapshots::overlayfs::Overlay::new(
         folder.join("overlayfs"),
@@ -135,7 +144,7 @@ pub(crate) async fn open(folder: &Path, publisher: Arc<dyn Publisher>) -> Result
     let drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(native), Arc::new(overlay)];
     let blobs = stowd_content::open(folder.join("content")).await?;
     let parts = Parts { blobs, drivers, publisher };
-    Metadata::open(Config::new(folder.join("metadata")), parts).await
+    Metadata::open(config, parts).await
 }
 
 /// Lists the plain store's blobs and the native driver's trees.

@@ -10,3 +10,4 @@ mod conformance;
 mod crash;
 mod full_disk;
 mod recovery;
+mod sharing;
