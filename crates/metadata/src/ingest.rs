@@ -181,7 +181,12 @@ impl Writer for IngestWriter {
         labels::check_all(&commit.labels)?;
         // Until the record is durable, nobody may take the bytes for unwanted ones.
         let inner = self.inner.clone();
-        let _bytes = inner.bytes.read().await;
+        let promised = commit
+            .expected
+            .clone()
+            .or_else(|| self.options.expected.clone())
+            .or_else(|| self.digest());
+        let _bytes = inner.bytes.commit(promised.as_ref()).await;
         let (digest, size) = self.finish(&commit).await?;
         self.done = true;
         let (scope, reference) = (self.scope.clone(), self.status.reference.clone());

@@ -8,7 +8,8 @@ use futures_util::stream;
 use stowd_core::content::Blobs;
 use stowd_core::filters::{Adaptor, Filters};
 use stowd_core::snapshots::{Driver, TreeId};
-use stowd_core::{Chunks, Result};
+use stowd_core::{Chunks, Digest, Result};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::database::{Database, Read as _};
 use crate::key::Key;
@@ -18,6 +19,8 @@ use crate::{Sharing, collector};
 
 /// The most records of a list that are read at once.
 const PAGE: usize = 256;
+/// How many locks blobs share.
+const LOCKS: usize = 61;
 
 /// What all stores share.
 pub(crate) struct Inner {
@@ -29,9 +32,46 @@ pub(crate) struct Inner {
     pub(crate) remover: Remover,
     pub(crate) collector: collector::Handle,
     pub(crate) trees: Trees,
-    /// Held for reading from before a blob's bytes are in place until its record is durable, and
-    /// for writing while bytes without a record are removed.
-    pub(crate) bytes: tokio::sync::RwLock<()>,
+    pub(crate) bytes: BytesLock,
+}
+
+/// Keeps blobs from being removed while they are committed.
+///
+/// A commit holds it from before the bytes are in place until their record is durable, the remover
+/// while it removes bytes that no record holds. Blobs share a fixed number of locks by their
+/// digest, so that a removal waits for few commits, and few commits for it.
+pub(crate) struct BytesLock(Vec<RwLock<()>>);
+
+impl Default for BytesLock {
+    fn default() -> Self {
+        Self((0..LOCKS).map(|_| RwLock::default()).collect())
+    }
+}
+
+impl BytesLock {
+    /// Waits until no such blob is being removed; one of unknown digest may be any.
+    pub(crate) async fn commit(&self, digest: Option<&Digest>) -> Vec<RwLockReadGuard<'_, ()>> {
+        let mut held = Vec::new();
+        match digest {
+            Some(digest) => held.push(self.of(digest).read().await),
+            None => {
+                for lock in &self.0 {
+                    held.push(lock.read().await);
+                }
+            }
+        }
+        held
+    }
+
+    /// Waits until no such blob is being committed.
+    pub(crate) async fn remove(&self, digest: &Digest) -> RwLockWriteGuard<'_, ()> {
+        self.of(digest).write().await
+    }
+
+    fn of(&self, digest: &Digest) -> &RwLock<()> {
+        let sum: usize = digest.hex().bytes().map(usize::from).sum();
+        &self.0[sum % LOCKS]
+    }
 }
 
 /// File trees: their numbers, and which are on disk but not recorded yet.

@@ -48,7 +48,7 @@ mod transaction;
 
 use crate::collector::Watcher;
 use crate::database::Database;
-use crate::inner::{Inner, Trees};
+use crate::inner::{BytesLock, Inner, Trees};
 use crate::queue::Queue;
 use crate::remover::Remover;
 
@@ -148,7 +148,7 @@ impl Metadata {
             remover,
             collector,
             trees: Trees::new(last),
-            bytes: tokio::sync::RwLock::default(),
+            bytes: BytesLock::default(),
         });
         tokio::spawn(remover::run(Arc::downgrade(&inner), work));
         let collecting =

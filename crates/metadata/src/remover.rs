@@ -74,7 +74,7 @@ async fn remove(inner: &Arc<Inner>, freed: Freed) -> u64 {
             Err(error) => tracing::warn!(%error, what, %name, "cannot remove what nothing needs"),
         };
     for digest in freed.blobs {
-        let _bytes = inner.bytes.write().await;
+        let _bytes = inner.bytes.remove(&digest).await;
         match inner.database.view(|view| view.any(&key::holders(&digest))) {
             Ok(true) => {}
             Ok(false) => count("blob", &digest, inner.blobs.remove(&digest).await),
