@@ -38,6 +38,7 @@ impl Store for Containers {
 
     async fn create(&self, scope: &Scope, mut container: Container) -> Result<Container> {
         check(&container).map_err(|error| error.context("create container failed validation"))?;
+        fields::tidy(&mut container.labels);
         container.created = SystemTime::now();
         container.updated = container.created;
         let namespace = scope.namespace.clone();

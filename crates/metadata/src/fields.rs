@@ -2,6 +2,12 @@
 
 use stowd_core::{Error, Labels, Result};
 
+/// Removes labels that say nothing: as in containerd, an object has none with an empty value, not
+/// even from its creation.
+pub(crate) fn tidy(labels: &mut Labels) {
+    labels.retain(|_, value| !value.is_empty());
+}
+
 /// Changes labels as an update's field paths say: all of them for none, the named ones for
 /// `labels.<key>`. A label set to an empty value is removed.
 ///
@@ -10,7 +16,7 @@ use stowd_core::{Error, Labels, Result};
 pub(crate) fn change(labels: &mut Labels, wanted: &Labels, name: &str, path: &str) -> bool {
     if path == name {
         labels.clone_from(wanted);
-        labels.retain(|_, value| !value.is_empty());
+        tidy(labels);
         return true;
     }
     let Some(key) = path.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) else {

@@ -51,6 +51,8 @@ impl Store for Images {
 
     async fn create(&self, scope: &Scope, mut image: Image) -> Result<Image> {
         check(&image)?;
+        fields::tidy(&mut image.labels);
+        fields::tidy(&mut image.target.annotations);
         if image.created == SystemTime::UNIX_EPOCH {
             image.created = SystemTime::now();
         }
@@ -107,6 +109,7 @@ impl Store for Images {
                     }
                 }
                 check(&image)?;
+                fields::tidy(&mut image.target.annotations);
                 image.updated = if wanted.updated == SystemTime::UNIX_EPOCH {
                     SystemTime::now()
                 } else {

@@ -12,6 +12,7 @@ use stowd_core::{Digest, Error, Result, Scope, labels};
 use crate::collector::expiry;
 use crate::content::{end_ingest, let_go};
 use crate::database::Read as _;
+use crate::fields;
 use crate::inner::Inner;
 use crate::key;
 use crate::record::{BlobRecord, IngestRecord, Mark, nanos};
@@ -176,9 +177,10 @@ impl Writer for IngestWriter {
         self.own(size).await?.truncate(size).await
     }
 
-    async fn commit(&mut self, commit: Commit) -> Result<Digest> {
+    async fn commit(&mut self, mut commit: Commit) -> Result<Digest> {
         self.check()?;
         labels::check_all(&commit.labels)?;
+        fields::tidy(&mut commit.labels);
         // Until the record is durable, nobody may take the bytes for unwanted ones.
         let inner = self.inner.clone();
         let promised = commit

@@ -11,6 +11,7 @@ use stowd_core::{Digest, Error, Labels, Namespace, Result, Scope, labels};
 
 use crate::collector::expiry;
 use crate::database::{Read as _, decode};
+use crate::fields;
 use crate::inner::Inner;
 use crate::key::{self, Key, kind};
 use crate::record::{LeaseRecord, Mark, nanos};
@@ -20,11 +21,12 @@ pub(crate) struct Leases(pub(crate) Arc<Inner>);
 
 #[async_trait]
 impl Store for Leases {
-    async fn create(&self, scope: &Scope, id: &str, labels: Labels) -> Result<Lease> {
+    async fn create(&self, scope: &Scope, id: &str, mut labels: Labels) -> Result<Lease> {
         if id.is_empty() {
             return Err(Error::invalid("lease id must be provided"));
         }
         labels::check_all(&labels)?;
+        fields::tidy(&mut labels);
         let namespace = scope.namespace.clone();
         let id = id.to_owned();
         self.0

@@ -115,11 +115,12 @@ impl Snapshotter for Named {
         self.make(scope, Kind::View, key, parent, labels).await
     }
 
-    async fn commit(&self, scope: &Scope, name: &str, key: &str, commit: Commit) -> Result<()> {
+    async fn commit(&self, scope: &Scope, name: &str, key: &str, mut commit: Commit) -> Result<()> {
         if name.is_empty() {
             return Err(Error::invalid("snapshot name must not be empty"));
         }
         labels::check_all(&commit.labels)?;
+        fields::tidy(&mut commit.labels);
         let found = self.inner.database.view(|view| {
             if view.has(&self.key(scope, name))? {
                 return Err(Error::already_exists(format_args!("snapshot {name:?}")));
@@ -248,12 +249,13 @@ impl Named {
         kind: Kind,
         key: &str,
         parent: Option<&str>,
-        labels: Labels,
+        mut labels: Labels,
     ) -> Result<Vec<Mount>> {
         if key.is_empty() {
             return Err(Error::invalid("snapshot key must not be empty"));
         }
         labels::check_all(&labels)?;
+        fields::tidy(&mut labels);
         // A client that unpacks says which name the snapshot is for; when that is there already,
         // the work is done.
         let target = labels.get(labels::SNAPSHOT_REF).cloned();

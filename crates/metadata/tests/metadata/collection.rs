@@ -66,7 +66,8 @@ async fn content_labels_keep_content_in_every_form() {
         kept.push(child);
     }
     let other = it.blob("other", &[]).await;
-    let unlike = [("containerd.io/gc.root", ""), ("containerd.io/gc.ref.contents", other.as_str())];
+    let unlike =
+        [("containerd.io/gc.root", "1"), ("containerd.io/gc.ref.contents", other.as_str())];
     kept.push(it.blob("unlike", &unlike).await);
     it.release().await;
     it.keeps(&kept.iter().collect::<Vec<_>>()).await;
@@ -115,7 +116,7 @@ async fn labels_back_live_as_long_as_what_they_name() {
     let it = Filling::new().await;
     let target = it.blob("target", &[]).await;
     it.bench.image(&it.held, "image", &target, &[]).await;
-    it.snapshot("rootfs", None, &[("containerd.io/gc.root", "")]).await;
+    it.snapshot("rootfs", None, &[("containerd.io/gc.root", "1")]).await;
     let containers = it.bench.metadata.containers();
     containers.create(&it.scope, container("box", Labels::new())).await.unwrap();
     let mut followers = Vec::new();
@@ -154,7 +155,7 @@ async fn a_flat_lease_keeps_what_its_own_cannot_be_without() {
     let label = [("containerd.io/gc.ref.content.0", child.as_str())];
     it.snapshot("top", Some("low"), &label).await;
     let leases = it.bench.metadata.leases();
-    let flat = labels(&[("containerd.io/gc.flat", "")]);
+    let flat = labels(&[("containerd.io/gc.flat", "1")]);
     leases.create(&it.scope, "flat", flat).await.unwrap();
     for (kind, id) in [("images", "image"), ("snapshots/native", "top")] {
         let resource = Resource { kind: kind.to_owned(), id: id.to_owned() };
@@ -233,5 +234,22 @@ async fn a_container_keeps_its_snapshot_until_it_is_deleted() {
     containers.delete(&it.scope, "box").await.unwrap();
     // Nobody asks: a deletion is reason enough.
     until("the trees go", async || it.bench.on_disk().await.1.is_empty()).await;
+    assert!(!it.bench.has_snapshot(&it.scope, "layer").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_label_with_an_empty_value_is_none() {
+    let it = Filling::new().await;
+    let blob = it.blob("blob", &[("containerd.io/gc.root", "1"), ("none", "")]).await;
+    it.bench.image(&it.held, "image", &blob, &[("some", "1"), ("none", "")]).await;
+    it.snapshot("layer", None, &[("containerd.io/gc.root", ""), ("some", "1")]).await;
+    let boxed = container("box", labels(&[("some", "1"), ("none", "")]));
+    let boxed = it.bench.metadata.containers().create(&it.scope, boxed).await.unwrap();
+    let some = labels(&[("some", "1")]);
+    assert_eq!(boxed.labels, some);
+    assert_eq!(it.bench.metadata.images().get(&it.scope, "image").await.unwrap().labels, some);
+    let info = it.bench.metadata.content().info(&it.scope, &blob).await.unwrap();
+    assert_eq!(info.labels, labels(&[("containerd.io/gc.root", "1")]));
+    it.release().await;
     assert!(!it.bench.has_snapshot(&it.scope, "layer").await);
 }

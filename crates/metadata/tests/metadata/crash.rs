@@ -106,7 +106,7 @@ impl Object {
                 }
                 let key = format!("making-{name}");
                 gone(native.remove(&scope, &key).await)?;
-                let root = labels(&[("containerd.io/gc.root", ""), ("value", value)]);
+                let root = labels(&[("containerd.io/gc.root", "1"), ("value", value)]);
                 let mounts = native.prepare(&scope, &key, None, root.clone()).await?;
                 fs::write(Path::new(&mounts[0].source).join("value"), value).unwrap();
                 native.commit(&scope, name, &key, Commit { labels: root, parent: None }).await

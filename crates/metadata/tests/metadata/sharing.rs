@@ -27,7 +27,7 @@ async fn isolated_namespaces_send_every_byte_themselves() {
         Config { sharing: Sharing::Isolated, ..Config::new(folder.path().join("metadata")) };
     let metadata = open_with(config, folder.path(), Arc::new(Heard::default())).await.unwrap();
     let scope = |name: &str| Scope::new(Namespace::new(name).unwrap());
-    let root = [("containerd.io/gc.root", "")];
+    let root = [("containerd.io/gc.root", "1")];
     let digest = put(&metadata, &scope("has"), BYTES, &root).await.unwrap();
 
     // Who has not got them cannot get them by their digest alone.
