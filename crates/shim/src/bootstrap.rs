@@ -20,7 +20,6 @@ use stowd_api::runtime::bootstrap::v1::{BootstrapParams, BootstrapResult};
 use stowd_api::task::v3::DeleteResponse;
 use stowd_api::types::{RuntimeInfo, RuntimeVersion};
 use stowd_api::{Any, Message};
-use stowd_oci_runtime::Delete;
 use stowd_sys::exec::ExecStrings;
 use stowd_sys::spawn::{Spawn, spawn};
 
@@ -134,11 +133,9 @@ pub(crate) fn delete(arguments: &Arguments) -> Result<(), String> {
         Some(parent) if arguments.bundle.is_none() => parent.join(&arguments.id),
         _ => here,
     };
-    let runtime = Options::load(&bundle).runtime(&bundle, &arguments.namespace);
-    let deleted = runtime.load(&arguments.id).and_then(|container| container.delete(Delete::Force));
-    match deleted {
+    let engine = Options::load(&bundle).engine(&bundle, &arguments.namespace);
+    match engine.remove(&arguments.id) {
         Ok(warnings) => warn(&arguments.id, &warnings),
-        Err(stowd_oci_runtime::Error::NotFound { .. }) => {}
         Err(error) => log::warn("delete", &[("id", &arguments.id), ("error", &error)]),
     }
     if let Err(error) = stowd_mount::unmount_all(&bundle.join("rootfs")) {

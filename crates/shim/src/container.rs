@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use rustix::process::Pid;
 use stowd_api::Timestamp;
 use stowd_api::task::v3::StateResponse;
 use stowd_api::types::task::Status;
-use stowd_oci_runtime::Runtime;
-use stowd_oci_runtime::spec::{Process as ProcessSpec, Spec};
+use stowd_oci_runtime::Delete;
+use stowd_oci_runtime::spec::Spec;
 
+use crate::engine::{Engine, Handle};
 use crate::failure::{Result, failed, not_found};
 use crate::stdio::{Descendants, Places, Streams};
 
@@ -19,9 +21,9 @@ use crate::stdio::{Descendants, Places, Streams};
 pub(crate) struct Container {
     pub(crate) id: String,
     pub(crate) bundle: PathBuf,
-    pub(crate) runtime: Runtime,
+    pub(crate) engine: Engine,
     /// The runtime's container; gone when deleting it failed half way.
-    handle: Option<stowd_oci_runtime::Container>,
+    handle: Option<Handle>,
     /// Whether its other processes end with its init.
     pub(crate) descendants: Descendants,
     pub(crate) paused: bool,
@@ -44,8 +46,8 @@ pub(crate) struct Process {
     pub(crate) pidfd: Option<OwnedFd>,
     /// Who waits for its end.
     pub(crate) waiters: Vec<Caller>,
-    /// What an `exec` is to run.
-    pub(crate) spec: Option<Box<ProcessSpec>>,
+    /// What an `exec` is to run, in JSON.
+    pub(crate) spec: Bytes,
 }
 
 /// Where in its life a process is.
@@ -78,8 +80,8 @@ impl Container {
     pub(crate) fn new(
         id: String,
         bundle: PathBuf,
-        runtime: Runtime,
-        handle: stowd_oci_runtime::Container,
+        engine: Engine,
+        handle: Handle,
         descendants: Descendants,
         init: Process,
     ) -> Container {
@@ -87,7 +89,7 @@ impl Container {
         Container {
             id,
             bundle,
-            runtime,
+            engine,
             handle,
             descendants,
             paused: false,
@@ -97,17 +99,24 @@ impl Container {
         }
     }
 
-    pub(crate) fn handle(&self) -> Result<&stowd_oci_runtime::Container> {
+    pub(crate) fn handle(&self) -> Result<&Handle> {
         self.handle.as_ref().ok_or_else(|| failed("the container is being deleted"))
     }
 
-    pub(crate) fn handle_mut(&mut self) -> Result<&mut stowd_oci_runtime::Container> {
+    pub(crate) fn handle_mut(&mut self) -> Result<&mut Handle> {
         self.handle.as_mut().ok_or_else(|| failed("the container is being deleted"))
     }
 
-    /// Takes the runtime's container for deleting; finds it again after an attempt that failed.
-    pub(crate) fn take_handle(&mut self) -> Option<stowd_oci_runtime::Container> {
-        self.handle.take().or_else(|| self.runtime.load(&self.id).ok())
+    /// Deletes the runtime's container; after an attempt that failed, whatever is left of it.
+    pub(crate) fn delete(&mut self) -> Result<Vec<String>> {
+        let which = match self.descendants {
+            Descendants::End => Delete::Stopped,
+            Descendants::Remain => Delete::Force,
+        };
+        match self.handle.take() {
+            Some(handle) => handle.delete(which),
+            None => self.engine.remove(&self.id),
+        }
     }
 
     /// Finds a process; an empty id means init.
@@ -167,7 +176,7 @@ impl Process {
             pid: None,
             pidfd: None,
             waiters: Vec::new(),
-            spec: None,
+            spec: Bytes::new(),
         }
     }
 

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use stowd_api::events::{TaskCreate, TaskIo};
 use stowd_api::task::v3::{CreateTaskRequest, CreateTaskResponse};
-use stowd_oci_runtime::CreateOptions;
 use stowd_oci_runtime::spec::Spec;
 
 use crate::container::{Container, Process, descendants};
@@ -73,20 +72,16 @@ impl Shim {
             terminal: request.terminal,
         };
         let mut opened = places.open(&request.id, &self.namespace, descendants)?;
-        let oci_runtime = options.runtime(bundle, &self.namespace);
-        let mut asked = CreateOptions::new(&*request.id, bundle);
-        asked.spec = Some(spec);
-        asked.stdio = opened.take_stdio();
-        asked.root_switch = options.root_switch();
-        asked.keyring = options.keyring();
-        let created = oci_runtime.create(asked).map_err(|error| runtime(FAILED, &error))?;
+        let engine = options.engine(bundle, &self.namespace);
+        let stdio = opened.take_stdio();
+        let created = engine.create(&request.id, bundle, spec, stdio, options)?;
         warn(&request.id, &created.warnings);
         let mut init = Process::new(String::new(), places);
-        init.pid = Some(created.container.pid());
+        init.pid = Some(created.made.pid());
         match opened.connect(created.console, &self.poller, &mut self.copies) {
             Ok(streams) => init.streams = streams,
             Err(error) => {
-                if let Err(error) = created.container.delete(stowd_oci_runtime::Delete::Force) {
+                if let Err(error) = created.made.delete(stowd_oci_runtime::Delete::Force) {
                     log::warn("delete after a failure", &[("id", &request.id), ("error", &error)]);
                 }
                 return Err(error);
@@ -95,7 +90,7 @@ impl Shim {
         // What tools (and containerd, when a shim has died) look for.
         let _ = std::fs::write(bundle.join("init.pid"), init.pid_number().to_string());
         let (id, bundle) = (request.id.clone(), bundle.to_owned());
-        Ok(Container::new(id, bundle, oci_runtime, created.container, descendants, init))
+        Ok(Container::new(id, bundle, engine, created.made, descendants, init))
     }
 }
 

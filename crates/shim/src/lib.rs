@@ -4,7 +4,8 @@
 //!
 //! One thread, one epoll loop ([`serve`]): calls of the task service over ttrpc, children's exits
 //! by `signalfd`, terminals and fifos, out-of-memory events, and events on their way to the daemon.
-//! The OCI runtime is linked in, so that a container starts without another program.
+//! The OCI runtime is linked in, so that a container starts without another program; where options
+//! name a runtime that is one, that is run.
 //!
 //! # How it comes to life
 //!
@@ -23,8 +24,7 @@
 //!
 //! # Deliberately absent
 //!
-//! Threads, async, timers but for retries, files that nobody reads; runtimes other than the linked
-//! one.
+//! Threads, async, timers but for retries, files that nobody reads.
 
 mod bootstrap;
 mod clock;
@@ -33,11 +33,13 @@ mod connection;
 mod container;
 mod copier;
 mod create;
+mod engine;
 mod failure;
 mod log;
 mod logger;
 mod options;
 mod poller;
+mod program;
 mod publisher;
 mod serve;
 mod service;

@@ -1,6 +1,5 @@
 //! What a client asks of the runtime (`containerd.runc.v1.Options`), and what that means here.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +7,9 @@ use stowd_api::Any;
 use stowd_api::runc::v1;
 use stowd_oci_runtime::{Driver, Keyring, RootSwitch, Runtime};
 
+use crate::engine::Engine;
 use crate::failure::{Result, invalid, unimplemented};
+use crate::program::Program;
 
 /// Kept in the bundle for `delete`, under containerd's name, when anything in it is not the default.
 const FILE: &str = "options.json";
@@ -23,6 +24,8 @@ const DEFAULT_ROOT: &str = "/run/containerd/runc";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Options {
+    /// The runtime's program; empty or a bare `runc` means the linked one.
+    pub(crate) binary_name: String,
     /// Where the runtime keeps its state, without the namespace; empty for the usual place.
     pub(crate) root: String,
     pub(crate) systemd_cgroup: bool,
@@ -42,17 +45,11 @@ impl Options {
             // Options of other shapes (a path to a configuration) mean nothing to this runtime.
             return Ok(Options::default());
         };
-        let program = Path::new(&options.binary_name).file_name().and_then(OsStr::to_str);
-        if !matches!(program, None | Some("runc" | "stowd-runc")) {
-            return Err(unimplemented(format_args!(
-                "runtime {:?}: this shim has its runtime linked in and runs no other",
-                options.binary_name
-            )));
-        }
         if !options.criu_image_path.is_empty() {
             return Err(unimplemented("restore from a checkpoint"));
         }
         Ok(Options {
+            binary_name: options.binary_name,
             root: options.root,
             systemd_cgroup: options.systemd_cgroup,
             no_pivot_root: options.no_pivot_root,
@@ -85,13 +82,23 @@ impl Options {
     }
 
     /// Returns the runtime for a container's bundle.
-    pub(crate) fn runtime(&self, bundle: &Path, namespace: &str) -> Runtime {
+    pub(crate) fn engine(&self, bundle: &Path, namespace: &str) -> Engine {
         let driver = if self.systemd_cgroup { Driver::Systemd } else { Driver::Cgroupfs };
+        let root = self.root(bundle, namespace);
+        match &*self.binary_name {
+            // What clients ask for by default (dockerd says it outright). A path is meant.
+            "" | "runc" | "stowd-runc" => Engine::Linked(Runtime::new(root, driver)),
+            program => Engine::Program(Program::new(program, root, driver, bundle)),
+        }
+    }
+
+    /// Returns where the runtime keeps its state.
+    fn root(&self, bundle: &Path, namespace: &str) -> PathBuf {
         let root = match &*self.root {
             "" => state(bundle).map_or(DEFAULT_ROOT.into(), |state| state.join("runc")),
             root => PathBuf::from(root),
         };
-        Runtime::new(root.join(namespace), driver)
+        root.join(namespace)
     }
 
     pub(crate) fn root_switch(&self) -> RootSwitch {
@@ -116,9 +123,7 @@ mod tests {
 
     #[test]
     fn finds_the_runtimes_root() {
-        let root = |options: &Options, bundle: &str| {
-            options.runtime(Path::new(bundle), "ns").root().to_owned()
-        };
+        let root = |options: &Options, bundle: &str| options.root(Path::new(bundle), "ns");
         let bundle = "/run/containerd/io.containerd.runtime.v2.task/ns/web";
         assert_eq!(root(&Options::default(), bundle), Path::new("/run/containerd/runc/ns"));
         assert_eq!(root(&Options::default(), "/b/web"), Path::new("/run/containerd/runc/ns"));
@@ -127,10 +132,12 @@ mod tests {
     }
 
     #[test]
-    fn refuses_other_runtimes_and_reads_the_rest() {
+    fn reads_and_keeps_options() {
+        let bundle = Path::new("/b/web");
         let options = v1::Options { binary_name: "/usr/bin/crun".into(), ..Default::default() };
-        let status = Options::read(Some(&Any::pack(&options))).unwrap_err();
-        assert!(status.message.contains("/usr/bin/crun"), "{}", status.message);
+        let options = Options::read(Some(&Any::pack(&options))).unwrap();
+        assert!(matches!(options.engine(bundle, "ns"), Engine::Program(_)));
+        assert!(matches!(Options::default().engine(bundle, "ns"), Engine::Linked(_)));
         let options = v1::Options {
             binary_name: "runc".into(),
             no_pivot_root: true,

@@ -19,14 +19,12 @@ use stowd_api::task::v3::{
 use stowd_api::ttrpc::Call;
 use stowd_api::types::task::ProcessInfo;
 use stowd_api::{Any, Message, status};
-use stowd_oci_runtime::spec::{Process as ProcessSpec, Resources};
-use stowd_oci_runtime::{Delete, ExecOptions};
+use stowd_oci_runtime::spec::Process as ProcessSpec;
 
 use crate::container::{Caller, Container, Exit, Phase, Process};
 use crate::copier::Progress;
-use crate::failure::{
-    Result, already_exists, failed, invalid, kill, not_found, runtime, unimplemented,
-};
+use crate::engine::{Terminal, Whom};
+use crate::failure::{Result, already_exists, failed, invalid, not_found, unimplemented};
 use crate::serve::{Shim, wait_for};
 use crate::stdio::{Descendants, Places};
 use crate::{clock, log, stats};
@@ -112,10 +110,7 @@ impl Shim {
 
     fn start_init(&mut self, id: &str) -> Result<StartResponse> {
         let container = self.container(id)?;
-        let warnings = container
-            .handle_mut()?
-            .start()
-            .map_err(|error| runtime("OCI runtime start failed", &error))?;
+        let warnings = container.handle_mut()?.start()?;
         container.init.phase = Phase::Running;
         let pid = container.init.pid_number();
         warn(id, &warnings);
@@ -131,11 +126,9 @@ impl Shim {
             let process = container.process(exec_id)?;
             (process.places.clone(), process.spec.clone())
         };
-        let spec = spec.ok_or_else(|| failed("the process has no specification"))?;
         let mut opened = places.open(id, &namespace, Descendants::Remain)?;
-        let mut options = ExecOptions::new(*spec);
-        options.stdio = opened.take_stdio();
-        let executed = match container.handle()?.exec(options) {
+        let terminal = if places.terminal { Terminal::New } else { Terminal::None };
+        let executed = match container.handle()?.exec(&spec, terminal, opened.take_stdio()) {
             Ok(executed) => executed,
             Err(error) => {
                 // Whoever waits for it already must not do so for ever.
@@ -145,13 +138,14 @@ impl Shim {
                     std::mem::take(&mut process.waiters)
                 };
                 self.answer_waiters(waiters, &Exit { status: 255, at: clock::now() });
-                return Err(runtime("OCI runtime exec failed: exec failed", &error));
+                return Err(error);
             }
         };
         let process = container.process_mut(exec_id)?;
         process.phase = Phase::Running;
-        process.pid = Some(executed.pid);
-        process.pidfd = Some(executed.pidfd);
+        let (number, pidfd) = executed.made;
+        process.pid = Some(number);
+        process.pidfd = Some(pidfd);
         let pid = process.pid_number();
         warn(id, &executed.warnings);
         let connected = opened.connect(executed.console, &self.poller, &mut self.copies);
@@ -182,8 +176,7 @@ impl Shim {
             Phase::Exited(_) => return Err(failed("cannot exec in a stopped state")),
         }
         let spec = request.spec.ok_or_else(|| invalid("no process specification"))?;
-        let mut spec = ProcessSpec::parse(&spec.value).map_err(|error| invalid(&error))?;
-        spec.terminal = request.terminal;
+        ProcessSpec::parse(&spec.value).map_err(|error| invalid(&error))?;
         let places = Places {
             stdin: request.stdin,
             stdout: request.stdout,
@@ -191,7 +184,7 @@ impl Shim {
             terminal: request.terminal,
         };
         let mut process = Process::new(request.exec_id.clone(), places);
-        process.spec = Some(Box::new(spec));
+        process.spec = spec.value;
         container.execs.insert(request.exec_id.clone(), process);
         let event = TaskExecAdded { container_id: request.id, exec_id: request.exec_id };
         self.publisher.push("/tasks/exec-added", &event);
@@ -200,7 +193,7 @@ impl Shim {
 
     fn pids(&mut self, request: &PidsRequest) -> Result<PidsResponse> {
         let container = self.container(&request.id)?;
-        let pids = container.handle()?.pids().map_err(failed)?;
+        let pids = container.handle()?.pids()?;
         let detail = |pid: Pid| {
             let exec = container.execs.values().find(|process| process.pid == Some(pid))?;
             Some(Any::pack(&ProcessDetails { exec_id: exec.exec_id.clone() }))
@@ -225,8 +218,7 @@ impl Shim {
             Phase::Created => return Err(failed("cannot pause task in created state")),
             Phase::Exited(_) => return Err(failed("cannot pause a stopped container")),
         }
-        let paused = container.handle()?.pause();
-        paused.map_err(|error| runtime("OCI runtime pause failed", &error))?;
+        container.handle()?.pause()?;
         container.paused = true;
         let event = TaskPaused { container_id: request.id.clone() };
         self.publisher.push("/tasks/paused", &event);
@@ -241,8 +233,7 @@ impl Shim {
             Phase::Created => return Err(failed("cannot resume task in created state")),
             Phase::Exited(_) => return Err(failed("cannot resume a stopped container")),
         }
-        let resumed = container.handle()?.resume();
-        resumed.map_err(|error| runtime("OCI runtime resume failed", &error))?;
+        container.handle()?.resume()?;
         container.paused = false;
         let event = TaskResumed { container_id: request.id.clone() };
         self.publisher.push("/tasks/resumed", &event);
@@ -257,9 +248,9 @@ impl Shim {
         if request.exec_id.is_empty() {
             let handle = container.handle()?;
             return match (request.all, &process.phase) {
-                (true, _) => handle.kill_all(signal).map_err(|error| kill(&error)),
+                (true, _) => handle.kill(signal, Whom::Everyone),
                 (false, Phase::Exited(_)) => Err(gone()),
-                (false, _) => handle.kill(signal).map_err(|error| kill(&error)),
+                (false, _) => handle.kill(signal, Whom::Init),
             };
         }
         match (&process.phase, &process.pidfd) {
@@ -296,10 +287,7 @@ impl Shim {
             return Err(failed("cannot update a stopped container"));
         }
         let Some(resources) = &request.resources else { return Ok(()) };
-        let resources: Resources = serde_json::from_slice(&resources.value)
-            .map_err(|error| invalid(format_args!("read resources: {error}")))?;
-        let updated = container.handle_mut()?.update(&resources);
-        updated.map_err(|error| runtime("OCI runtime update failed", &error))
+        container.handle_mut()?.update(&resources.value)
     }
 
     fn stats(&mut self, request: &StatsRequest) -> Result<StatsResponse> {
@@ -383,15 +371,8 @@ impl Shim {
 
     fn delete_init(&mut self, id: &str) -> Result<DeleteResponse> {
         let container = self.container(id)?;
-        if let Some(handle) = container.take_handle() {
-            let which = match container.descendants {
-                Descendants::End => Delete::Stopped,
-                Descendants::Remain => Delete::Force,
-            };
-            let warnings =
-                handle.delete(which).map_err(|error| runtime("failed to delete task", &error))?;
-            warn(id, &warnings);
-        }
+        let warnings = container.delete()?;
+        warn(id, &warnings);
         if container.init.exit().is_none()
             && let Some(pid) = container.init.pid
         {
@@ -449,7 +430,7 @@ impl Shim {
         let Some(container) = self.containers.get_mut(&id) else { return };
         if container.descendants == Descendants::Remain
             && let Ok(handle) = container.handle()
-            && let Err(error) = handle.kill_all(rustix::process::Signal::KILL.as_raw())
+            && let Err(error) = handle.kill(rustix::process::Signal::KILL.as_raw(), Whom::Everyone)
         {
             log::warn("kill what init left behind", &[("id", &id), ("error", &error)]);
         }
