@@ -1,8 +1,8 @@
-//! Killing what is in a dead shim's cgroup.
+//! Killing what is in a dead shim's cgroup; and putting a shim into one.
 //!
-//! Only for containers that nobody looks after any more: the shim and its runtime know cgroups, but
-//! they are gone or hang. So this is crude and asks nobody: it thaws, kills until nothing is left,
-//! and removes.
+//! Killing is only for containers that nobody looks after any more: the shim and its runtime know
+//! cgroups, but they are gone or hang. So this is crude and asks nobody: it thaws, kills until
+//! nothing is left, and removes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ const MOUNT: &str = "/sys/fs/cgroup";
 /// Gives up after `patience`. Blocks.
 pub(crate) fn kill(path: &str, patience: Duration) {
     let Some(path) = below_mount(path) else { return };
-    let groups = all(&path);
+    // A spec may name any cgroup, also the daemon's own.
+    let groups: Vec<_> = all(&path).into_iter().filter(|group| !holds_us(group)).collect();
     let end = Instant::now() + patience;
     loop {
         let mut left = 0;
@@ -41,6 +42,15 @@ pub(crate) fn kill(path: &str, patience: Duration) {
     }
     for group in groups.iter().flat_map(|group| tree(group)) {
         let _ = fs::remove_dir(group);
+    }
+}
+
+/// Puts a process into the cgroups of this path, in every hierarchy that has it.
+pub(crate) fn join(path: &str, pid: u32) {
+    for group in below_mount(path).iter().flat_map(|path| all(path)) {
+        if let Err(error) = fs::write(group.join("cgroup.procs"), pid.to_string()) {
+            tracing::warn!(%error, pid, group = %group.display(), "a shim did not join its cgroup");
+        }
     }
 }
 
@@ -85,6 +95,15 @@ fn all(path: &Path) -> Vec<PathBuf> {
 
 fn is_link(entry: &fs::DirEntry) -> bool {
     entry.file_type().is_ok_and(|kind| kind.is_symlink())
+}
+
+fn holds_us(group: &Path) -> bool {
+    let own = std::process::id().to_string();
+    let holds = |group: &PathBuf| {
+        let pids = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        pids.lines().any(|pid| pid == own)
+    };
+    tree(group).iter().any(holds)
 }
 
 /// Lists a cgroup and those below it, children first.

@@ -35,7 +35,9 @@ impl Inner {
         let options = options.or(container.runtime.options);
         let json = container.spec.map(|spec| spec.value).unwrap_or_default();
         let made = async {
-            let program = self.programs.find(&self.config, &runtime).await?;
+            let program = self.programs.find(&self.config, &runtime).await;
+            let program =
+                program.context(|| "failed to start shim: failed to resolve runtime path")?;
             let shim = self
                 .start_shim(&task, &program, json, &container.sandbox_id, options.as_ref())
                 .await

@@ -115,8 +115,16 @@ fn locate(config: &Config, runtime: &str) -> Result<PathBuf> {
         let path = PathBuf::from(runtime);
         return match path.metadata() {
             Ok(_) => Ok(path),
-            Err(error) => Err(Error::io("invalid custom binary path", &error)
-                .context(format_args!("stat {runtime}"))),
+            Err(error) => {
+                // Clients know the kernel's words as Go spells them.
+                let words = match error.kind() {
+                    std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+                    _ => error.to_string(),
+                };
+                Err(Error::unknown(format_args!(
+                    "invalid custom binary path: stat {runtime}: {words}"
+                )))
+            }
         };
     }
     let name = binary_name(runtime).ok_or_else(misspelt)?;

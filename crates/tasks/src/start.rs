@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::sync::{Arc, PoisonError};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use stowd_api::runc::v1::Options;
 use stowd_api::runtime::bootstrap::v1::{BootstrapParams, Extension};
 use stowd_api::{Any, Message as _};
 use stowd_core::{Error, Result};
@@ -21,6 +22,7 @@ use tokio::process::Command;
 
 use crate::address::{self, Bootstrap};
 use crate::bundle::Bundle;
+use crate::cgroup;
 use crate::manager::Inner;
 use crate::program::{Input, Program, Way};
 use crate::shim::{Parent, Process, Shim};
@@ -60,12 +62,12 @@ impl Inner {
             Way::Direct => {
                 let group = spec.group().or(Some(group)).filter(|group| !group.is_empty());
                 let Some(group) = group.map(str::to_owned) else {
-                    return self.direct(task, program, json, spec, task.id.clone()).await;
+                    return self.direct(task, program, json, spec, &task.id, options).await;
                 };
                 // One after the other within a group: the second finds what the first started.
                 let lock = self.group(&address::socket(&self.config, &task.namespace, &group));
                 let _lock = lock.lock().await;
-                self.direct(task, program, json, spec, group).await
+                self.direct(task, program, json, spec, &group, options).await
             }
         }
     }
@@ -77,9 +79,10 @@ impl Inner {
         program: &Program,
         json: bytes::Bytes,
         spec: Spec,
-        group: String,
+        group: &str,
+        options: Option<&stowd_core::Any>,
     ) -> Result<Arc<Shim>> {
-        let socket = address::socket(&self.config, &task.namespace, &group);
+        let socket = address::socket(&self.config, &task.namespace, group);
         let bootstrap = Bootstrap::own(&socket);
         let bundle = task.bundle.clone();
         if let Some(shim) = self.known(&bootstrap.address) {
@@ -91,10 +94,15 @@ impl Inner {
             shim.released(self.config.timeouts.shutdown * 3).await;
         }
         let (inner, program, id) = (self.clone(), program.path.clone(), task.id.clone());
-        let namespace = task.namespace.clone();
+        let (namespace, cgroup) = (task.namespace.clone(), shim_cgroup(options)?);
         let (pid, pidfd) = blocking(move || {
             bundle.make(&json, &spec)?;
-            inner.launch(&bundle, &program, namespace.as_str(), &id, &socket)
+            let started = inner.launch(&bundle, &program, namespace.as_str(), &id, &socket)?;
+            offer_to_oom_killer(started.0);
+            if let Some(cgroup) = cgroup {
+                cgroup::join(&cgroup, started.0);
+            }
+            Ok(started)
         })
         .await?;
         let process = Process::new(pid, pidfd, Parent::Us)?;
@@ -333,6 +341,24 @@ pub(crate) fn drain_log(task: &Task) {
             }
         }
     });
+}
+
+/// Has the kernel take our own shim before the daemon when memory runs out, as containerd's do.
+fn offer_to_oom_killer(pid: u32) {
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj");
+    let Some(own) = own.ok().and_then(|own| own.trim().parse::<i32>().ok()) else { return };
+    let score = (own + 1).min(1000);
+    // It may have ended already, which its connection will tell.
+    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string());
+}
+
+/// Returns the cgroup that the options ask for the shim itself.
+fn shim_cgroup(options: Option<&stowd_core::Any>) -> Result<Option<String>> {
+    let Some(options) = options else { return Ok(None) };
+    let options = Any::from(options.clone())
+        .unpack::<Options>()
+        .map_err(|error| Error::invalid(format_args!("the runtime's options: {error}")))?;
+    Ok(options.map(|options| options.shim_cgroup).filter(|path| !path.is_empty()))
 }
 
 /// Does something that blocks away from the threads that serve.

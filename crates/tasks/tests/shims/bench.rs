@@ -192,9 +192,19 @@ impl Life {
         id: &str,
         spec: &serde_json::Value,
     ) -> Result<u32> {
-        // A container of an earlier task gives way.
-        bench.containers.delete(&self.scope, id).await.unwrap();
-        bench.containers.create(&self.scope, container(id, spec)).await.unwrap();
+        self.create_on(bench, container(id, spec), "").await
+    }
+
+    /// Makes a container, in place of the earlier one, and its task with this shim.
+    pub(crate) async fn create_on(
+        &self,
+        bench: &Bench,
+        container: Container,
+        runtime_path: &str,
+    ) -> Result<u32> {
+        let id = container.id.clone();
+        bench.containers.delete(&self.scope, &id).await.unwrap();
+        bench.containers.create(&self.scope, container).await.unwrap();
         let rootfs = vec![Mount {
             kind: "bind".to_owned(),
             source: bench.root_file_system.display().to_string(),
@@ -202,9 +212,10 @@ impl Life {
             options: vec!["rbind".to_owned(), "ro".to_owned()],
         }];
         let create = Create {
-            container_id: id.to_owned(),
+            container_id: id,
             rootfs,
             stdio: Stdio::default(),
+            runtime_path: runtime_path.to_owned(),
             ..Default::default()
         };
         self.manager.create(&self.scope, create).await
@@ -277,7 +288,7 @@ pub(crate) fn process(script: &str) -> serde_json::Value {
     })
 }
 
-fn container(id: &str, spec: &serde_json::Value) -> Container {
+pub(crate) fn container(id: &str, spec: &serde_json::Value) -> Container {
     Container {
         id: id.to_owned(),
         labels: Labels::new(),

@@ -6,6 +6,7 @@
 mod bench;
 mod death;
 mod restart;
+mod runtimes;
 
 use stowd_testing::conformance::{self, tasks};
 use stowd_testing::{Version, need};
