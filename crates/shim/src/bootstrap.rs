@@ -141,6 +141,7 @@ pub(crate) fn delete(arguments: &Arguments) -> Result<(), String> {
     if let Err(error) = stowd_mount::unmount_all(&bundle.join("rootfs")) {
         log::warn("unmount", &[("id", &arguments.id), ("error", &error)]);
     }
+    remove_socket(&bundle);
     let pid = std::fs::read_to_string(bundle.join("init.pid")).ok();
     let response = DeleteResponse {
         pid: pid.and_then(|pid| pid.trim().parse().ok()).unwrap_or_default(),
@@ -148,6 +149,17 @@ pub(crate) fn delete(arguments: &Arguments) -> Result<(), String> {
         exited_at: Some(clock::now()),
     };
     print(&response.encode_to_vec())
+}
+
+/// Removes the dead shim's socket. That of a pod whose shim lives is in use.
+fn remove_socket(bundle: &Path) {
+    let address = std::fs::read_to_string(bundle.join("address")).unwrap_or_default();
+    if let Some(socket) = address.trim().strip_prefix("unix://")
+        && UnixStream::connect(socket)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    {
+        let _ = std::fs::remove_file(socket);
+    }
 }
 
 /// Binds the socket; nothing when a shim listens there already, as that of a pod does.
@@ -214,7 +226,7 @@ fn launch(
         program: &c_string(program.as_os_str())?,
         args: &ExecStrings::new(args),
         env: &ExecStrings::new(env),
-        cwd: &*c_string(bundle.as_os_str())?,
+        cwd: &c_string(bundle.as_os_str())?,
         fds: &[null.as_fd(), null.as_fd(), log.as_fd(), listener.as_fd()],
     })
     .map_err(|error| failed(&error))?;

@@ -1,4 +1,7 @@
-//! The shim's program: see the library.
+//! `stowd-shim`, also installed as `containerd-shim-runc-v2`: the program of the library beside it.
+//!
+//! It has containerd's shims' command line (`start`, `delete`, `-v`, `-info`), and `serve`, by which
+//! stowd's daemon starts it.
 
 use std::io::Write as _;
 use std::process::ExitCode;

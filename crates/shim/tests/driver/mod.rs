@@ -1,6 +1,7 @@
 //! Drives a real shim: bundles of busybox, a ttrpc client, and a daemon's events service.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a step that fails fails the test")]
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
