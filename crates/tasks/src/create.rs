@@ -192,9 +192,19 @@ impl Inner {
             return;
         }
         shim.shut_down(&task.id, patience).await;
-        if !shim.is_child() {
-            // It may need its bundle until its end. Ours does not, and nobody need wait for it.
-            shim.released(patience * 3).await;
+        let leaving = shim.clone();
+        let gone = async move {
+            if !leaving.released(patience).await {
+                tracing::warn!(shim = leaving.pid(), "a shim does not end: killing it");
+                leaving.kill();
+                leaving.released(patience).await;
+            }
+        };
+        if shim.is_child() {
+            // Ours does not need the bundle any more, and nobody need wait for it.
+            tokio::spawn(gone);
+        } else {
+            gone.await;
         }
     }
 

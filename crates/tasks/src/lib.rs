@@ -23,6 +23,33 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Two ways to start
+//!
+//! stowd's own shim is handed the socket that it serves, already listening, and is connected to at
+//! once: one program is started, nothing is waited for, and what only readers need (`bootstrap.json`,
+//! `shim.pid`, …) is written while the shim works. Any other shim is started as containerd does it:
+//! `PROGRAM … start` makes a background process and prints where that listens; the version that
+//! `-v` prints decides whether it is given parameters (2.3 and later) or only options. Containers
+//! of one group (annotation `io.kubernetes.cri.sandbox-id` or `io.containerd.runc.v2.group`) share
+//! a shim either way.
+//!
+//! # When a shim dies or hangs
+//!
+//! A shim is watched by its connection and, where its pid is known, by its process. When it is gone,
+//! each of its tasks is buried: its init and its cgroup are killed, the shim's program cleans up
+//! (`delete`; if that fails, too, we do), one exit is told for each process that had none, then the
+//! task's deletion; bundle and mounts are removed, and whoever waits gets the exit.
+//!
+//! Every call has a deadline. When that of a call that changes something passes, the shim is asked
+//! the simplest question there is; without an answer it is killed, and the above follows. Questions
+//! about state and numbers never kill: a loaded machine is slow.
+//!
+//! # After a restart
+//!
+//! Tasks whose shim answers are taken on, also those whose container is not known: the metadata may
+//! be lost, or still be another containerd's, and killing what runs would be worse. Shims without
+//! their task are shut down; the others are buried.
+//!
 //! # Events
 //!
 //! Shims publish all events of their tasks. [`Manager::forwarded`] notes exits on their way to the

@@ -183,9 +183,11 @@ impl Shim {
     }
 
     /// Waits until another shim may have its socket's name: it removes that itself when it ends.
-    pub(crate) async fn released(&self, patience: Duration) {
+    /// Says whether it was in time.
+    pub(crate) async fn released(&self, patience: Duration) -> bool {
         let mut released = self.released.subscribe();
-        let _ = tokio::time::timeout(patience, released.wait_for(|released| *released)).await;
+        let freed = released.wait_for(|released| *released);
+        tokio::time::timeout(patience, freed).await.is_ok()
     }
 
     /// Sees its process off after the connection ended: waits for it, kills it if need be.

@@ -5,6 +5,7 @@
 
 mod bench;
 mod death;
+mod fake;
 mod restart;
 mod runtimes;
 
