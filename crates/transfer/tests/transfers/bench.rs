@@ -33,7 +33,7 @@ impl Publisher for Deaf {
 pub(crate) struct Bench {
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) local: Arc<Local>,
-    pub(crate) applier: Arc<Unroller>,
+    pub(crate) unroller: Arc<Unroller>,
     pub(crate) folder: tempfile::TempDir,
 }
 
@@ -51,13 +51,13 @@ impl Bench {
         let parts = Parts { blobs, drivers, publisher: Arc::new(Deaf) };
         let config = stowd_metadata::Config::new(folder.path().join("metadata"));
         let metadata = Metadata::open(config, parts).await.unwrap();
-        let applier = Arc::new(Unroller::new(metadata.content()));
+        let unroller = Arc::new(Unroller::new(metadata.content()));
         let parts = stowd_transfer::Parts {
             content: metadata.content(),
             images: metadata.images(),
             leases: metadata.leases(),
             snapshotters: metadata.snapshotters(),
-            applier: applier.clone(),
+            applier: unroller.clone(),
             registries: Arc::new(stowd_registry::Client::new(stowd_registry::Config {
                 tries: 3,
                 pause: Duration::from_millis(10),
@@ -65,7 +65,7 @@ impl Bench {
             })),
         };
         let local = Arc::new(Local::new(parts, Config::default()));
-        Self { metadata, local, applier, folder }
+        Self { metadata, local, unroller, folder }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -147,11 +147,16 @@ impl Bench {
 
     /// Checks that nothing is left over: no lease, and nothing that garbage collection would take.
     pub(crate) async fn check_tidy(&self, scope: &Scope) {
-        let leases = self.metadata.leases().list(scope, &Filters::default()).await.unwrap();
-        assert_eq!(leases, []);
+        self.check_tidy_leases(scope).await;
         let before = self.blobs(scope).await.len();
         self.metadata.collect().await.unwrap();
         assert_eq!(self.blobs(scope).await.len(), before);
+    }
+
+    /// Checks that no lease and no ingest is left over.
+    pub(crate) async fn check_tidy_leases(&self, scope: &Scope) {
+        let leases = self.metadata.leases().list(scope, &Filters::default()).await.unwrap();
+        assert_eq!(leases, []);
         let ingests = self.metadata.content().statuses(scope, &Filters::default()).await.unwrap();
         assert_eq!(ingests, []);
     }

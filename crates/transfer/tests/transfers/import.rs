@@ -287,3 +287,45 @@ async fn an_archive_of_some_platforms_passes_as_all() {
     bench.check(&scope, &ours, "overlayfs").await;
     assert_eq!(bench.images(&scope).await, [NAME]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_of_any_kind_is_an_error_or_harmless() {
+    need!(root, overlayfs);
+    let (bench, scope) = (Bench::new().await, scope());
+    let image = image();
+    image.write_oci_archive(&bench.path("oci.tar"), NAME);
+    image.write_docker_archive(&bench.path("docker.tar"), "deck:v1");
+    let oci = fs::read(bench.path("oci.tar")).unwrap();
+    let docker = fs::read(bench.path("docker.tar")).unwrap();
+    let whole =
+        [Compression::Gzip.compress(&oci), Compression::Zstd.compress(&docker), oci, docker];
+    // Xorshift: any numbers will do, as long as they are the same tomorrow.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    for turn in 0..160 {
+        let mut archive = whole[turn % whole.len()].clone();
+        for _ in 0..=random(4) {
+            let at = random(archive.len());
+            match random(4) {
+                0 => archive[at] ^= 1 << random(8),
+                1 => archive.truncate(at.max(1)),
+                2 => archive[at] = b'0' + u8::try_from(random(10)).unwrap(),
+                _ => {
+                    // Headers lie on blocks; hitting their fields takes aim.
+                    let at = (at / 512 * 512 + random(156)).min(archive.len() - 1);
+                    archive[at] = u8::try_from(random(256)).unwrap();
+                }
+            }
+        }
+        if let Err(error) = bench.import(&scope, std::io::Cursor::new(archive), both()).await {
+            assert_ne!(error.kind(), ErrorKind::Internal, "turn {turn}: {error}");
+            assert_ne!(error.kind(), ErrorKind::Unknown, "turn {turn}: {error}");
+        }
+    }
+    bench.check_tidy_leases(&scope).await;
+}

@@ -41,7 +41,7 @@ async fn a_pulled_image_is_whole_and_kept() {
         let labels = bench.labels(&scope, &blob.digest).await;
         assert_eq!(labels["containerd.io/distribution.source.127.0.0.1"], "deck/three");
     }
-    assert!(bench.applier.streamed.load(Ordering::Relaxed) > 0);
+    assert!(bench.unroller.streamed.load(Ordering::Relaxed) > 0);
     let told = reports.0.lock().unwrap().clone();
     let layer = format!("layer-{}", image.layers[0].blob.digest);
     let events: Vec<&str> =
@@ -67,8 +67,8 @@ async fn layers_stack_without_rebase() {
     let reference = registry.push("deck/native", "v1", &image);
     bench.pull(&scope, &reference, unpacking("native")).await.unwrap();
     bench.check(&scope, &image, "native").await;
-    assert_eq!(bench.applier.streamed.load(Ordering::Relaxed), 1);
-    assert_eq!(bench.applier.stored.load(Ordering::Relaxed), 2);
+    assert_eq!(bench.unroller.streamed.load(Ordering::Relaxed), 1);
+    assert_eq!(bench.unroller.stored.load(Ordering::Relaxed), 2);
     bench.check_tidy(&scope).await;
 
     // A second snapshotter needs no download.
