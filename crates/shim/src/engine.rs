@@ -122,6 +122,10 @@ impl Handle {
                 container.kill_all(signal).map_err(|error| kill(&error))
             }
             (Handle::Program(container), Whom::Init) => {
+                if signal == Signal::KILL.as_raw() {
+                    // One that stands still on v1 dies only when it goes on.
+                    let _ = container.cgroup.thaw();
+                }
                 match stowd_sys::signal::send(&container.pidfd, signal) {
                     Ok(()) => Ok(()),
                     Err(rustix::io::Errno::SRCH) => Err(not_found("process already finished")),

@@ -20,7 +20,8 @@ const BUNDLES: &str = "io.containerd.runtime.v2.task";
 /// Where containerd's shim keeps the runtime's state.
 const DEFAULT_ROOT: &str = "/run/containerd/runc";
 
-/// The options that matter here.
+/// The options that matter here. The owner of the streams (`io_uid`, `io_gid`) does not: the runtime
+/// gives them to the process's user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Options {
@@ -32,8 +33,6 @@ pub(crate) struct Options {
     pub(crate) no_pivot_root: bool,
     pub(crate) no_new_keyring: bool,
     pub(crate) shim_cgroup: String,
-    pub(crate) io_uid: u32,
-    pub(crate) io_gid: u32,
 }
 
 impl Options {
@@ -55,8 +54,6 @@ impl Options {
             no_pivot_root: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
             shim_cgroup: options.shim_cgroup,
-            io_uid: options.io_uid,
-            io_gid: options.io_gid,
         })
     }
 

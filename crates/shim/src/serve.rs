@@ -84,6 +84,9 @@ fn prepare(arguments: &Arguments, listener: &OwnedFd) -> Result<(Shim, SignalFd)
     // Named as tools know it, whatever the program's file is called.
     let _ = rustix::thread::set_name(c"containerd-shim");
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    if let Err(error) = raise_oom_score() {
+        log::warn("adjust the OOM score", &[("error", &error)]);
+    }
     let wanted = [Signal::CHILD, Signal::TERM, Signal::INT].map(Signal::as_raw);
     let signals = SignalFd::new(&wanted)?;
     let poller = Poller::new()?;
@@ -259,6 +262,16 @@ impl Shim {
     /// Stops watching a container's memory.
     pub(crate) fn forget_oom(&mut self, id: &str) {
         self.ooms.retain(|_, (container, _)| container != id);
+    }
+}
+
+/// Makes the kernel take the shim rather than the daemon, whose score it has inherited.
+fn raise_oom_score() -> std::io::Result<()> {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    const HIGHEST: i32 = 1000;
+    match std::fs::read_to_string(FILE)?.trim().parse::<i32>() {
+        Ok(score) if score < HIGHEST => std::fs::write(FILE, (score + 1).to_string()),
+        _ => Ok(()),
     }
 }
 
