@@ -2,7 +2,7 @@
 //! the containers' parent and outlives the daemon, so that neither a crash nor an upgrade of that
 //! stops them or loses how they ended.
 //!
-//! One thread, one epoll loop ([`serve`]): calls of the task service over ttrpc, children's exits
+//! One thread, one epoll loop (module `serve`): calls of the task service over ttrpc, children's exits
 //! by `signalfd`, terminals and fifos, out-of-memory events, and events on their way to the daemon.
 //! The OCI runtime is linked in, so that a container starts without another program; where options
 //! name a runtime that is one, that is run.
