@@ -44,8 +44,7 @@ impl CapabilityMasks {
 
     /// Leaves out what is not in `permitted`, the most that this process can give.
     pub(crate) fn limit(&mut self, permitted: u64, warnings: &mut Vec<String>) {
-        let all =
-            self.bounding | self.effective | self.inheritable | self.permitted | self.ambient;
+        let all = self.bounding | self.effective | self.inheritable | self.permitted | self.ambient;
         let missing = all & !permitted;
         if missing == 0 {
             return;

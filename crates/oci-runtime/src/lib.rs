@@ -44,12 +44,22 @@
 //! raising a hard limit without `CAP_SYS_RESOURCE`), the container starts nevertheless and the
 //! result carries a warning line. Everything that isolates fails the call instead.
 
+mod capabilities;
+mod child;
 mod container;
+mod create;
 mod error;
+mod exec;
+mod failure;
+mod hooks;
+mod launch;
 mod options;
+mod plan;
 mod runtime;
+mod saved;
 pub mod spec;
 mod state;
+mod sync;
 
 pub use container::{Container, Delete};
 pub use error::{Error, ErrorKind, Result, StartError};

@@ -31,17 +31,30 @@ impl Runtime {
     /// looked up) and is the caller's child. On an error nothing is left: no process, cgroup or
     /// file.
     pub fn create(&self, options: CreateOptions) -> Result<Created> {
-        let _ = (&self.driver, options);
-        Err(Error::Unimplemented("create".into()))
+        crate::create::create(&self.root, self.driver, options)
     }
 
     /// Finds a container that this or another process made.
     pub fn load(&self, id: &str) -> Result<Container> {
-        Err(Error::NotFound { id: id.into() })
+        Container::load(&self.root, id)
     }
 
     /// The ids of all containers under the root, sorted.
     pub fn list(&self) -> Result<Vec<String>> {
-        Err(Error::Unimplemented("list".into()))
+        let entries = match std::fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::file("read", &self.root, error)),
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| Error::file("read", &self.root, error))?;
+            // One without a state is still being made, or already being removed.
+            if entry.path().join("state.json").exists() {
+                ids.extend(entry.file_name().into_string());
+            }
+        }
+        ids.sort_unstable();
+        Ok(ids)
     }
 }

@@ -31,11 +31,7 @@ impl IdMaps {
     }
 
     /// A user namespace with these mappings, or with the container's if they are empty.
-    pub(crate) fn get(
-        &mut self,
-        uids: &[IdMapping],
-        gids: &[IdMapping],
-    ) -> Result<BorrowedFd<'_>> {
+    pub(crate) fn get(&mut self, uids: &[IdMapping], gids: &[IdMapping]) -> Result<BorrowedFd<'_>> {
         let own = uids.is_empty() && gids.is_empty();
         let wanted = if own { self.default.clone() } else { (uids.to_vec(), gids.to_vec()) };
         let known = self.made.iter().position(|(mappings, _)| *mappings == wanted);

@@ -19,9 +19,9 @@ use super::options::{
     self, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_SLAVE, MountOptions,
 };
 use super::{c_string, wrong};
+use crate::Error;
 use crate::error::{Result, StartError, errno_text};
 use crate::spec::Mount;
-use crate::Error;
 
 /// One mount to make, in the spec's order.
 #[derive(Debug)]
@@ -67,6 +67,8 @@ pub(crate) enum MountKind {
         trees: Vec<CgroupTree>,
         /// Names of controllers that share a tree, and the tree's.
         links: Vec<(CString, CString)>,
+        /// Whether the tmpfs is read-only in the end.
+        read_only: bool,
     },
 }
 
@@ -162,7 +164,7 @@ impl MountContext<'_> {
         Ok(MountStep {
             destination: mount.destination.clone(),
             source: mount.source.clone(),
-            target: c_string("mount destination", &mount.destination)?,
+            target: c_string("mount destination", &clean.to_string_lossy())?,
             propagation: match kind {
                 // Done before it is attached.
                 MountKind::Attach { .. } => Vec::new(),
@@ -180,7 +182,11 @@ impl MountContext<'_> {
     /// The root file system as a detached tree.
     pub(crate) fn root(&self, path: &Path) -> Result<OwnedFd> {
         let tree = clone_tree(path, Reach::Tree).map_err(|errno| {
-            start(format!("error preparing rootfs: open_tree {}: {}", path.display(), errno_text(errno)))
+            start(format!(
+                "error preparing rootfs: open_tree {}: {}",
+                path.display(),
+                errno_text(errno)
+            ))
         })?;
         self.leave_peers(&tree)
             .map_err(|errno| start(format!("error preparing rootfs: {}", errno_text(errno))))?;
@@ -206,7 +212,8 @@ impl MountContext<'_> {
         if clean(&mount.destination) == Path::new("/proc") {
             let kind = fstatfs(&tree).map_err(|errno| failed("statfs", errno))?.f_type;
             if kind as u64 != PROC_SUPER_MAGIC {
-                let what = format!("{:?} cannot be mounted because it is not of type proc", "/proc");
+                let what =
+                    format!("{:?} cannot be mounted because it is not of type proc", "/proc");
                 return Err(self.failed(mount, &what));
             }
         }
@@ -218,7 +225,11 @@ impl MountContext<'_> {
             mount_attr::map_ids(&tree, reach, mapping).map_err(|errno| {
                 self.failed(
                     mount,
-                    &format!("failed to set MOUNT_ATTR_IDMAP on {}: {}", source.display(), errno_text(errno)),
+                    &format!(
+                        "failed to set MOUNT_ATTR_IDMAP on {}: {}",
+                        source.display(),
+                        errno_text(errno)
+                    ),
                 )
             })?;
         }
@@ -333,7 +344,7 @@ impl MountContext<'_> {
             }
             trees.push(CgroupTree { name: c_string("cgroup", &name)?, kind });
         }
-        Ok(MountKind::Trees { trees, links })
+        Ok(MountKind::Trees { trees, links, read_only: parsed.flags & MS_RDONLY != 0 })
     }
 
     /// Keeps mount events of a tree cloned in the caller's namespace from reaching its origin, as
@@ -357,8 +368,7 @@ impl MountContext<'_> {
 /// Changes the propagation of `mount`, of the tree below too if `change` has `MS_REC`.
 pub(crate) fn set_propagation(mount: &OwnedFd, change: u32) -> rustix::io::Result<()> {
     let reach = if change & MS_REC != 0 { Reach::Tree } else { Reach::One };
-    let attr =
-        MountAttr { propagation: u64::from(change & !MS_REC), ..MountAttr::default() };
+    let attr = MountAttr { propagation: u64::from(change & !MS_REC), ..MountAttr::default() };
     mount_attr::set_attr(mount, reach, &attr)
 }
 
@@ -433,7 +443,7 @@ mod tests {
 
     #[test]
     fn only_lxcfs_may_mount_inside_proc() {
-        let kind = || MountKind::Trees { trees: Vec::new(), links: Vec::new() };
+        let kind = || MountKind::Trees { trees: Vec::new(), links: Vec::new(), read_only: false };
         assert!(check_inside_proc(Path::new("/proc/meminfo"), &kind()).is_ok());
         assert!(check_inside_proc(Path::new("/proc/self/attr"), &kind()).is_err());
         assert!(check_inside_proc(Path::new("/proc"), &kind()).is_err());

@@ -103,8 +103,8 @@ impl MountOptions {
             return None;
         }
         let mut attr = self.bind_attr_kept();
-        attr.clear |= (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYMFOLLOW)
-            & !attr.set;
+        attr.clear |=
+            (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYMFOLLOW) & !attr.set;
         Some(attr)
     }
 
