@@ -98,7 +98,6 @@ impl Inner {
         let (pid, pidfd) = blocking(move || {
             bundle.make(&json, &spec)?;
             let started = inner.launch(&bundle, &program, namespace.as_str(), &id, &socket)?;
-            offer_to_oom_killer(started.0);
             if let Some(cgroup) = cgroup {
                 cgroup::join(&cgroup, started.0);
             }
@@ -341,15 +340,6 @@ pub(crate) fn drain_log(task: &Task) {
             }
         }
     });
-}
-
-/// Has the kernel take our own shim before the daemon when memory runs out, as containerd's do.
-fn offer_to_oom_killer(pid: u32) {
-    let own = std::fs::read_to_string("/proc/self/oom_score_adj");
-    let Some(own) = own.ok().and_then(|own| own.trim().parse::<i32>().ok()) else { return };
-    let score = (own + 1).min(1000);
-    // It may have ended already, which its connection will tell.
-    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string());
 }
 
 /// Returns the cgroup that the options ask for the shim itself.
