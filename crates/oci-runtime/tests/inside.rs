@@ -202,3 +202,41 @@ fn user_namespaces_map_ids() {
     let text = bench.prints(&spec);
     assert_eq!(text, "0\n 0 100000 65536\n0\n0\n2\ninside\n");
 }
+
+#[test]
+fn containerds_own_specification_and_filter_work() {
+    need!(root);
+    let bench = Bench::new();
+    let mut spec = stowd_spec::Spec::linux_default("t", &bench.id);
+    spec.set_default_seccomp();
+    let mut spec = serde_json::to_value(&spec).unwrap();
+    spec["linux"]["cgroupsPath"] = json!(format!("/{}", bench.id));
+    spec["process"]["env"] = json!(["PATH=/bin"]);
+    spec["process"]["args"] = json!([
+        "sh",
+        "-c",
+        "grep -E 'Seccomp:' /proc/self/status; mount -t tmpfs x /tmp 2>&1; ls -d /dev/shm; date -s 0 2>&1 | tail -1"
+    ]);
+    let text = bench.prints(&spec);
+    assert!(text.starts_with("Seccomp:\t2\n"), "{text}");
+    assert!(text.contains("permission denied") || text.contains("not permitted"), "{text}");
+    assert!(text.contains("/dev/shm\n"), "{text}");
+}
+
+#[test]
+fn a_root_can_be_entered_without_pivot() {
+    need!(root);
+    let bench = Bench::new();
+    let spec = bench.spec("ls /; cat /etc/passwd | wc -l; exec sleep 600");
+    let mut options = stowd_oci_runtime::CreateOptions::new(&bench.id, &bench.bundle);
+    options.spec = Some(stowd_oci_runtime::spec::Spec::parse(spec.to_string().as_bytes()).unwrap());
+    options.root_switch = stowd_oci_runtime::RootSwitch::Move;
+    let (stdio, output) = support::captured();
+    options.stdio = stdio;
+    let mut container = bench.runtime.create(options).unwrap().container;
+    container.start().unwrap();
+    let inside = support::exec(&container, |_| {}, "ls / | tr '\\n' ' '; wc -l < /etc/passwd");
+    assert_eq!(inside.unwrap().output, "bin dev etc home proc root run sys tmp 2\n");
+    support::end(container);
+    assert!(support::read_all(output).ends_with("tmp\n2\n"));
+}

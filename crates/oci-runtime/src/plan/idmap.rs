@@ -14,14 +14,17 @@ use super::wrong;
 use crate::error::{Error, Result};
 use crate::spec::IdMapping;
 
+/// Of user ids and of group ids.
+type Mappings = (Vec<IdMapping>, Vec<IdMapping>);
+
 /// User namespaces by their mappings, each made once per container.
 #[derive(Debug, Default)]
 pub(crate) struct IdMaps {
     /// The container's own mappings, for mounts that name none.
-    default: (Vec<IdMapping>, Vec<IdMapping>),
+    default: Mappings,
     /// The user namespace that the container joins, if it does.
     joined: Option<PathBuf>,
-    made: Vec<((Vec<IdMapping>, Vec<IdMapping>), OwnedFd)>,
+    made: Vec<(Mappings, OwnedFd)>,
 }
 
 impl IdMaps {

@@ -67,10 +67,8 @@ impl NamespacePlan {
                 _ => plan.joins.push(join),
             }
         }
-        if !plan.new.contains(Namespaces::USER)
-            && !plan.joins_user()
-            && !(linux.uid_mappings.is_empty() && linux.gid_mappings.is_empty())
-        {
+        let mapped = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
+        if mapped && !plan.has(Namespaces::USER) {
             return Err(wrong(
                 "user namespace mappings specified, but user namespace isn't enabled in the config",
             ));
@@ -84,11 +82,6 @@ impl NamespacePlan {
             return Err(wrong("time namespace offsets require a new time namespace"));
         }
         Ok(plan)
-    }
-
-    /// Whether it joins a user namespace.
-    pub(crate) fn joins_user(&self) -> bool {
-        self.joins.iter().any(|join| join.kind == Namespaces::USER)
     }
 
     /// Whether the container has a namespace of this kind that is not the caller's.

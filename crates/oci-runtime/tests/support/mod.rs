@@ -1,6 +1,7 @@
 //! A bundle with busybox, and what tests do with it.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::expect_used, reason = "what tests call; a panic there is the report")]
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -15,22 +16,22 @@ use stowd_oci_runtime::{
 use stowd_testing::Scratch;
 
 /// One container's bundle and runtime root in a scratch folder.
-pub struct Bench {
-    pub scratch: Scratch,
-    pub runtime: Runtime,
-    pub bundle: PathBuf,
-    pub id: String,
+pub(crate) struct Bench {
+    pub(crate) scratch: Scratch,
+    pub(crate) runtime: Runtime,
+    pub(crate) bundle: PathBuf,
+    pub(crate) id: String,
 }
 
 /// What a program left.
 #[derive(Debug)]
-pub struct Ended {
-    pub status: WaitStatus,
-    pub output: String,
+pub(crate) struct Ended {
+    pub(crate) status: WaitStatus,
+    pub(crate) output: String,
 }
 
 impl Bench {
-    pub fn new() -> Bench {
+    pub(crate) fn new() -> Bench {
         let scratch = Scratch::new();
         let bundle = scratch.folder("bundle");
         make_rootfs(&bundle.join("rootfs"));
@@ -40,14 +41,14 @@ impl Bench {
     }
 
     /// A specification like the one that containerd makes, which runs `script` in a shell.
-    pub fn spec(&self, script: &str) -> Value {
+    pub(crate) fn spec(&self, script: &str) -> Value {
         let mut spec = default_spec();
         spec["linux"]["cgroupsPath"] = json!(format!("/{}", self.id));
         spec["process"]["args"] = json!(["sh", "-c", script]);
         spec
     }
 
-    pub fn create(&self, spec: &Value, stdio: Stdio) -> Result<Created> {
+    pub(crate) fn create(&self, spec: &Value, stdio: Stdio) -> Result<Created> {
         let mut options = CreateOptions::new(&self.id, &self.bundle);
         options.spec = Some(spec::Spec::parse(spec.to_string().as_bytes())?);
         options.stdio = stdio;
@@ -55,7 +56,7 @@ impl Bench {
     }
 
     /// Creates, starts, waits for the end and deletes.
-    pub fn run(&self, spec: &Value) -> Result<Ended> {
+    pub(crate) fn run(&self, spec: &Value) -> Result<Ended> {
         let (stdio, output) = captured();
         let mut container = self.create(spec, stdio)?.container;
         if let Err(error) = container.start() {
@@ -70,14 +71,14 @@ impl Bench {
     }
 
     /// What `script` prints in a container, which must succeed.
-    pub fn prints(&self, spec: &Value) -> String {
+    pub(crate) fn prints(&self, spec: &Value) -> String {
         let ended = self.run(spec).expect("the container runs");
         assert_eq!(ended.status.exit_status(), Some(0), "{}", ended.output);
         ended.output
     }
 
     /// Creates and starts a container that sleeps.
-    pub fn sleeper(&self, change: impl FnOnce(&mut Value)) -> Container {
+    pub(crate) fn sleeper(&self, change: impl FnOnce(&mut Value)) -> Container {
         let mut spec = self.spec("exec sleep 600");
         change(&mut spec);
         let (stdio, _) = captured();
@@ -88,14 +89,18 @@ impl Bench {
 }
 
 /// Kills and deletes a container that runs.
-pub fn end(container: Container) {
+pub(crate) fn end(container: Container) {
     container.kill(9).expect("kill");
     reap(container.pid());
     container.delete(Delete::Stopped).expect("delete");
 }
 
 /// Runs `script` inside by `exec`.
-pub fn exec(container: &Container, change: impl FnOnce(&mut Value), script: &str) -> Result<Ended> {
+pub(crate) fn exec(
+    container: &Container,
+    change: impl FnOnce(&mut Value),
+    script: &str,
+) -> Result<Ended> {
     let mut process = default_spec()["process"].clone();
     process["args"] = json!(["sh", "-c", script]);
     change(&mut process);
@@ -108,14 +113,14 @@ pub fn exec(container: &Container, change: impl FnOnce(&mut Value), script: &str
 }
 
 /// Streams that end in one pipe, and its other end.
-pub fn captured() -> (Stdio, OwnedFd) {
+pub(crate) fn captured() -> (Stdio, OwnedFd) {
     let (output, input) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
     let stderr = input.try_clone().expect("another");
     (Stdio::Fds { stdin: None, stdout: Some(input), stderr: Some(stderr) }, output)
 }
 
-pub fn read_all(fd: impl AsFd) -> String {
+pub(crate) fn read_all(fd: impl AsFd) -> String {
     let mut file = File::from(fd.as_fd().try_clone_to_owned().expect("a copy"));
     let mut bytes = Vec::new();
     // A terminal's master says so when the other end is gone.
@@ -123,7 +128,7 @@ pub fn read_all(fd: impl AsFd) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-pub fn reap(pid: Pid) -> WaitStatus {
+pub(crate) fn reap(pid: Pid) -> WaitStatus {
     waitpid(Some(pid), WaitOptions::empty()).expect("waitpid").expect("a status").1
 }
 
@@ -135,8 +140,8 @@ fn make_rootfs(root: &Path) {
     for name in [
         "sh", "cat", "id", "ls", "mount", "grep", "sleep", "hostname", "stat", "true", "env",
         "pwd", "touch", "ps", "readlink", "tty", "stty", "kill", "echo", "wc", "head", "awk",
-        "mknod", "chroot", "dd", "ip", "cut", "tr", "umount", "mkdir", "test", "dmesg", "date",
-        "sort",
+        "mknod", "chroot", "dd", "ip", "cut", "tr", "umount", "mkdir", "tail", "test", "dmesg",
+        "date", "sort",
     ] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).expect("a link");
     }
@@ -163,7 +168,7 @@ const CAPABILITIES: [&str; 14] = [
 ];
 
 /// What containerd gives a container that asks for nothing.
-pub fn default_spec() -> Value {
+pub(crate) fn default_spec() -> Value {
     json!({
         "ociVersion": "1.1.0",
         "process": {
