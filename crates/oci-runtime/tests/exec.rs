@@ -86,7 +86,7 @@ fn terminals_are_the_containers_own() {
     let text = read_all(&console);
     reap(created.container.pid());
     created.container.delete(stowd_oci_runtime::Delete::Stopped).unwrap();
-    for expected in ["/dev/pts/0\r\n", "40 100\r\nc\r\n"] {
+    for expected in ["/dev/pts/0\r\n", "40 100\r\n", "\r\nc\r\n"] {
         assert!(text.contains(expected), "{text}");
     }
     assert!(text.matches("echoed").count() == 2, "{text}");
