@@ -1,1 +1,98 @@
-//! See ARCHITECTURE.md.
+//! Layers ↔ file trees: applies a layer to mounts, and computes a layer from two sets of mounts.
+//!
+//! [`Walking`] implements both of the contracts of [`stowd_core::diff`].
+//!
+//! # Applying
+//!
+//! Four threads, side by side, pass big buffers on that are used again and again, so that a layer of
+//! any size takes a few megabytes of memory:
+//!
+//! ```text
+//! read (and verify) → expand ─┬→ hash (the diff id)
+//!                             └→ parse the tar and write files
+//! ```
+//!
+//! Nothing is mounted for it where the mounts are a directory or an overlay: files go straight into
+//! the directory or the overlay's upper directory, whiteouts in overlayfs' own form. No name is looked
+//! up outside the tree: parents are opened by openat2(2) with the tree as root, everything else happens
+//! relative to their descriptors and follows no link.
+//!
+//! # Comparing
+//!
+//! Both trees are walked by the directories that they are made of, as overlayfs would show them, and
+//! without mounting either. Where the trees have directories in common, only what the others hold is
+//! looked at, so committing a container costs what it changed, not what its image holds.
+//!
+//! Deliberately absent: stream processors (encrypted layers), and mounts that only a helper program
+//! can perform.
+
+mod apply;
+mod compression;
+mod extract;
+mod flow;
+mod tar;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use stowd_core::content::Store;
+use stowd_core::diff::{Applier, Apply, Compare, Comparer, Source};
+use stowd_core::mount::Mount;
+use stowd_core::{Descriptor, Error, Result, Scope};
+
+/// The differ: known to clients as `io.containerd.differ.v1.walking`.
+pub struct Walking {
+    content: Arc<dyn Store>,
+    config: Config,
+}
+
+/// What can be set for the differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Flushes the tree's file system after every layer, also where the call does not ask for it
+    /// (containerd's `sync_fs`).
+    pub sync: stowd_core::diff::Sync,
+}
+
+impl Walking {
+    /// Makes a differ that finds layers in, and writes them into, a content store.
+    pub fn new(content: Arc<dyn Store>, config: Config) -> Self {
+        Self { content, config }
+    }
+}
+
+#[async_trait]
+impl Applier for Walking {
+    async fn apply(&self, scope: &Scope, mut apply: Apply, source: Source) -> Result<Descriptor> {
+        if self.config.sync == stowd_core::diff::Sync::Now {
+            apply.sync = stowd_core::diff::Sync::Now;
+        }
+        let digest = apply.layer.digest.clone();
+        apply::apply(&self.content, scope, apply, source)
+            .await
+            .map_err(|error| error.context(format_args!("apply layer {digest}")))
+    }
+}
+
+#[async_trait]
+impl Comparer for Walking {
+    async fn compare(
+        &self,
+        _scope: &Scope,
+        _lower: &[Mount],
+        _upper: &[Mount],
+        _compare: Compare,
+    ) -> Result<Descriptor> {
+        Err(Error::not_implemented("comparing"))
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(job).await {
+        Ok(result) => result,
+        Err(error) if error.is_cancelled() => Err(Error::canceled("differ is shutting down")),
+        Err(error) => Err(Error::internal(format_args!("differ: {error}"))),
+    }
+}
