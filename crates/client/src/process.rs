@@ -1,0 +1,290 @@
+//! Tasks and their processes.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use stowd_core::filters::Filters;
+use stowd_core::tasks::{self, Exit, Metric, ProcessInfo, Reach, Status, Tasks as _};
+use stowd_core::{Any, Error, Labels, Result};
+use stowd_proxy::tasks::Tasks;
+use tokio::sync::Mutex;
+
+use crate::streams::Connected;
+use crate::{Client, Io};
+
+/// How the JSON of a process is named.
+const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+/// Which signal ends a process for sure.
+const SIGKILL: u32 = 9;
+
+/// A process of a container: its init, or one made by [`Task::exec`].
+#[derive(Clone, Debug)]
+pub struct Process {
+    client: Client,
+    container: String,
+    exec_id: String,
+    pid: u32,
+    connected: Arc<Mutex<Connected>>,
+}
+
+/// A container's task, which is its init [`Process`] and all that runs beside it.
+#[derive(Clone, Debug)]
+pub struct Task(Process);
+
+impl Process {
+    pub(crate) fn new(
+        client: &Client,
+        container: &str,
+        exec_id: &str,
+        pid: u32,
+        mut connected: Connected,
+    ) -> Self {
+        let input_ended = connected.take_input_ended();
+        let made = Self {
+            client: client.clone(),
+            container: container.to_owned(),
+            exec_id: exec_id.to_owned(),
+            pid,
+            connected: Arc::new(Mutex::new(connected)),
+        };
+        if let Some(ended) = input_ended {
+            let (tasks, scope) = (made.tasks(), client.scope().clone());
+            let (container, exec_id) = (container.to_owned(), exec_id.to_owned());
+            tokio::spawn(async move {
+                if ended.await.is_ok() {
+                    // It may have finished meanwhile, which is as good.
+                    let _ = tasks.close_stdin(&scope, &container, &exec_id).await;
+                }
+            });
+        }
+        made
+    }
+
+    fn tasks(&self) -> Tasks {
+        self.client.connection().tasks()
+    }
+
+    /// Returns the container's id.
+    pub fn container_id(&self) -> &str {
+        &self.container
+    }
+
+    /// Returns the exec id; empty for the init.
+    pub fn exec_id(&self) -> &str {
+        &self.exec_id
+    }
+
+    /// Returns the init's pid on the host; 0 for an exec, until [`start`](Self::start) tells it.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Starts it and returns its pid.
+    ///
+    /// # Errors
+    /// `NotFound` when the program is not there, and others of the runtime.
+    pub async fn start(&self) -> Result<u32> {
+        self.tasks().start(self.client.scope(), &self.container, &self.exec_id).await
+    }
+
+    /// Waits until it has finished.
+    ///
+    /// # Errors
+    /// `NotFound` when it was deleted, `Unavailable` when the daemon went away.
+    pub async fn wait(&self) -> Result<Exit> {
+        self.tasks().wait(self.client.scope(), &self.container, &self.exec_id).await
+    }
+
+    /// Asks what it is doing.
+    ///
+    /// # Errors
+    /// `NotFound` when it was deleted.
+    pub async fn status(&self) -> Result<Status> {
+        let tasks = self.tasks();
+        Ok(tasks.get(self.client.scope(), &self.container, &self.exec_id).await?.status)
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// `NotFound` when it has finished.
+    pub async fn kill(&self, signal: u32) -> Result<()> {
+        self.signal(signal, Reach::Process).await
+    }
+
+    pub(crate) async fn signal(&self, signal: u32, reach: Reach) -> Result<()> {
+        let tasks = self.tasks();
+        tasks.kill(self.client.scope(), &self.container, &self.exec_id, signal, reach).await
+    }
+
+    /// Sets the size of its terminal, in characters.
+    ///
+    /// # Errors
+    /// `NotFound` when it has finished.
+    pub async fn resize(&self, width: u32, height: u32) -> Result<()> {
+        let tasks = self.tasks();
+        tasks.resize(self.client.scope(), &self.container, &self.exec_id, width, height).await
+    }
+
+    /// Closes its standard input.
+    ///
+    /// # Errors
+    /// `NotFound` when it has finished.
+    pub async fn close_stdin(&self) -> Result<()> {
+        self.tasks().close_stdin(self.client.scope(), &self.container, &self.exec_id).await
+    }
+
+    /// Waits until all that it wrote has been copied to the streams that it is connected with.
+    pub async fn output_ended(&self) {
+        self.connected.lock().await.output_ended().await;
+    }
+
+    /// Deletes it once it has finished: waits for its output, removes its fifos, returns how it
+    /// ended.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` while it runs, `NotFound` when it was deleted.
+    pub async fn delete(&self) -> Result<Exit> {
+        let status = self.status().await?;
+        if matches!(status, Status::Running | Status::Paused | Status::Pausing) {
+            let what = if self.exec_id.is_empty() { &self.container } else { &self.exec_id };
+            return Err(Error::failed_precondition(format_args!(
+                "process {what:?} must be stopped before deletion: it is running"
+            )));
+        }
+        if status == Status::Stopped {
+            self.output_ended().await;
+        }
+        let exit = self.tasks().delete(self.client.scope(), &self.container, &self.exec_id).await?;
+        self.connected.lock().await.remove();
+        Ok(exit)
+    }
+
+    /// Kills it if it still runs, and deletes it.
+    ///
+    /// # Errors
+    /// `NotFound` when it was deleted.
+    pub async fn kill_and_delete(&self) -> Result<Exit> {
+        let status = self.status().await?;
+        if status != Status::Stopped {
+            let init = self.exec_id.is_empty();
+            let reach = if init { Reach::All } else { Reach::Process };
+            match self.signal(SIGKILL, reach).await {
+                Err(error) if !error.is_not_found() => {
+                    // A runtime may refuse to reach all of a task that was never started.
+                    if status != Status::Created {
+                        return Err(error);
+                    }
+                }
+                _ => {}
+            }
+            if status == Status::Paused {
+                let _ = self.tasks().resume(self.client.scope(), &self.container).await;
+            }
+            if status != Status::Created {
+                self.wait().await?;
+            }
+        }
+        if status == Status::Created {
+            let exit =
+                self.tasks().delete(self.client.scope(), &self.container, &self.exec_id).await?;
+            self.connected.lock().await.remove();
+            return Ok(exit);
+        }
+        self.delete().await
+    }
+}
+
+impl Deref for Task {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.0
+    }
+}
+
+impl Task {
+    pub(crate) fn new(init: Process) -> Self {
+        Self(init)
+    }
+
+    /// Makes a further process, to be started by [`Process::start`].
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the exec id is in use, `FailedPrecondition` when the task does not run.
+    pub async fn exec(&self, exec_id: &str, spec: &stowd_spec::Process, io: Io) -> Result<Process> {
+        let json = serde_json::to_vec(spec)
+            .map_err(|error| Error::invalid(format_args!("process: {error}")))?;
+        let mut connected = Connected::new(io, exec_id)?;
+        let exec = tasks::Exec {
+            container_id: self.container.clone(),
+            exec_id: exec_id.to_owned(),
+            stdio: connected.stdio().clone(),
+            spec: Some(Any { type_url: PROCESS_TYPE.to_owned(), value: json.into() }),
+        };
+        match self.tasks().exec(self.client.scope(), exec).await {
+            Ok(()) => Ok(Process::new(&self.client, &self.container, exec_id, 0, connected)),
+            Err(error) => {
+                connected.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends a signal to all its processes.
+    ///
+    /// # Errors
+    /// `NotFound` when it has finished.
+    pub async fn kill_all(&self, signal: u32) -> Result<()> {
+        self.signal(signal, Reach::All).await
+    }
+
+    /// Freezes all its processes.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when it does not run.
+    pub async fn pause(&self) -> Result<()> {
+        self.tasks().pause(self.client.scope(), &self.container).await
+    }
+
+    /// Thaws them.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when it is not frozen.
+    pub async fn resume(&self) -> Result<()> {
+        self.tasks().resume(self.client.scope(), &self.container).await
+    }
+
+    /// Lists the pids of its processes.
+    ///
+    /// # Errors
+    /// `NotFound` when it has finished.
+    pub async fn pids(&self) -> Result<Vec<ProcessInfo>> {
+        self.tasks().pids(self.client.scope(), &self.container).await
+    }
+
+    /// Measures it.
+    ///
+    /// # Errors
+    /// `NotFound` when it has finished.
+    pub async fn metrics(&self) -> Result<Metric> {
+        let filters = Filters::parse(&[format!("id=={}", self.container)])?;
+        let measured = self.tasks().metrics(self.client.scope(), &filters).await?;
+        measured
+            .into_iter()
+            .find(|metric| metric.id == self.container)
+            .ok_or_else(|| Error::not_found(format_args!("metrics of task {:?}", self.container)))
+    }
+
+    /// Changes its limits: OCI `LinuxResources`.
+    ///
+    /// # Errors
+    /// Those of the runtime.
+    pub async fn update(&self, resources: &stowd_spec::Resources) -> Result<()> {
+        let json = serde_json::to_vec(resources)
+            .map_err(|error| Error::invalid(format_args!("resources: {error}")))?;
+        let type_url = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+        let resources = Any { type_url: type_url.to_owned(), value: json.into() };
+        self.tasks().update(self.client.scope(), &self.container, resources, Labels::new()).await
+    }
+}
