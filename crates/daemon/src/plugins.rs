@@ -31,7 +31,7 @@ impl Plugins {
     /// Records several parts of one type that work.
     pub fn add_all(&mut self, kind: &str, ids: &[&str], requires: &[&str]) {
         for id in ids {
-            self.add(kind, id).requires(requires);
+            let _ = self.add(kind, id).requires(requires);
         }
     }
 
