@@ -1,0 +1,51 @@
+//! What every command is given.
+
+use std::time::Duration;
+
+use stowd_client::Client;
+use stowd_core::{Error, Result};
+
+use crate::cli::Global;
+use crate::failure::Outcome;
+use crate::printer::Printer;
+
+/// The flags that count for all commands, and where they print.
+pub(crate) struct Context {
+    pub(crate) printer: Printer,
+    global: Global,
+}
+
+impl Context {
+    pub(crate) fn new(global: Global, printer: Printer) -> Self {
+        Self { printer, global }
+    }
+
+    /// Connects with the daemon, in the namespace asked for.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        let connecting = Client::connect(&self.global.address, &self.global.namespace);
+        let limit = self.global.connect_timeout;
+        if limit.is_zero() {
+            return connecting.await;
+        }
+        tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| {
+            let address = self.global.address.display();
+            Err(Error::deadline_exceeded(format_args!("connect to {address} within {limit:?}")))
+        })
+    }
+
+    /// Returns the socket's path.
+    pub(crate) fn address(&self) -> &std::path::Path {
+        &self.global.address
+    }
+
+    /// Ends a command when its time is over.
+    pub(crate) async fn within_timeout(&self, command: impl Future<Output = Outcome>) -> Outcome {
+        let limit: Duration = self.global.timeout;
+        if limit.is_zero() {
+            return command.await;
+        }
+        tokio::time::timeout(limit, command).await.unwrap_or_else(|_| {
+            Err(Error::deadline_exceeded(format_args!("--timeout {limit:?} is over")).into())
+        })
+    }
+}

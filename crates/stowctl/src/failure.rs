@@ -1,0 +1,50 @@
+//! How a command ends that did not do what it was asked for.
+
+use std::process::ExitCode;
+
+use stowd_core::Error;
+
+use crate::cli::Grammar;
+use crate::printer::Printer;
+
+/// The exit status after an error; containers' own statuses are passed on as they are.
+const FAILED: u8 = 1;
+
+/// Why a command ends with a status other than 0.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// An error, to be printed.
+    Error(Error),
+    /// A container's process ended with this status, which becomes the program's.
+    Exit(u8),
+}
+
+/// What a command returns.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Prints why, and returns the program's exit status.
+pub(crate) fn report(grammar: Grammar, printer: &Printer, failure: Failure) -> ExitCode {
+    match failure {
+        Failure::Error(error) => {
+            printer.note(format_args!("{}: {error}", grammar.name()));
+            if let Some(hint) = error.hint_text() {
+                printer.note(format_args!("hint: {hint}"));
+            }
+            ExitCode::from(FAILED)
+        }
+        Failure::Exit(status) => ExitCode::from(status),
+    }
+}
+
+/// Prints what clap has to say about the command line: usage errors, help, the version.
+pub(crate) fn print_usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when this fails.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { FAILED } else { 0 })
+}
