@@ -101,8 +101,8 @@ impl ErrorKind {
 /// A failure: its kind, what failed, and perhaps what to do about it.
 ///
 /// `Display` prints the message followed by the kind's words (`image "x": not found`), as
-/// containerd does and as clients expect; kinds `Unknown` and `Internal` add nothing. The message
-/// is lowercase, without a final period, and names the object.
+/// containerd does and as clients expect; kinds `Unknown` and `Internal` add nothing, nor does one
+/// whose words the message ends with (`task x not found`). The message is lowercase, without a final period, and names the object.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -251,6 +251,7 @@ impl fmt::Display for Error {
         match self.kind {
             ErrorKind::Unknown | ErrorKind::Internal => f.write_str(&self.message),
             kind if self.message.is_empty() => f.write_str(kind.text()),
+            kind if self.message.ends_with(kind.text()) => f.write_str(&self.message),
             kind => write!(f, "{}: {}", self.message, kind.text()),
         }
     }
@@ -289,7 +290,8 @@ mod tests {
     #[test]
     fn keeps_a_message_that_only_ends_alike() {
         let error = Error::not_found("tag was not found");
-        assert_eq!(error.to_string(), "tag was not found: not found");
+        assert_eq!(error.to_string(), "tag was not found");
+        assert_eq!(error.message(), "tag was not found");
         assert_eq!(Error::not_found("not found").to_string(), "not found");
     }
 

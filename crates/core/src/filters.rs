@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Operators: `==`, `!=`, `~=` (regular expression). A value or a path component is a bare word or
-//! quoted with `"`, and for `~=` also with `/` or `|` (containerd `filters`).
+//! quoted with `"`, and for `~=` also with `/` or `|`. Spaces between them do not count (containerd
+//! `filters`).
 
 use std::borrow::Cow;
 
@@ -102,7 +103,7 @@ impl Filter {
             return Ok(Self { text: String::new(), selectors: Vec::new() });
         }
         let mut selectors = vec![parser.selector()?];
-        while parser.at < text.len() {
+        while !parser.is_done() {
             if !parser.take(",") {
                 return Err(parser.error("expected a comma"));
             }
@@ -161,6 +162,7 @@ impl Parser<'_> {
     }
 
     fn component(&mut self) -> Result<String> {
+        self.skip_spaces();
         if self.rest().starts_with('"') {
             return self.quoted('"');
         }
@@ -173,11 +175,13 @@ impl Parser<'_> {
     }
 
     fn value(&mut self, quotes: &[char]) -> Result<String> {
+        self.skip_spaces();
         if let Some(quote) = self.rest().chars().next().filter(|c| quotes.contains(c)) {
             return self.quoted(quote);
         }
-        // A bare value runs to the next comma: clients pass references and paths unquoted.
-        let word: String = self.rest().chars().take_while(|&c| c != ',' && c != '"').collect();
+        // A bare value runs to the next comma or space: clients pass references and paths unquoted.
+        let in_word = |&c: &char| c != ',' && c != '"' && !c.is_whitespace();
+        let word: String = self.rest().chars().take_while(in_word).collect();
         if word.is_empty() {
             return Err(self.error("expected a value"));
         }
@@ -214,7 +218,17 @@ impl Parser<'_> {
         &self.text[self.at..]
     }
 
+    fn skip_spaces(&mut self) {
+        self.at = self.text.len() - self.rest().trim_start().len();
+    }
+
+    fn is_done(&mut self) -> bool {
+        self.skip_spaces();
+        self.rest().is_empty()
+    }
+
     fn take(&mut self, token: &str) -> bool {
+        self.skip_spaces();
         let taken = self.rest().starts_with(token);
         if taken {
             self.at += token.len();
@@ -279,11 +293,13 @@ mod tests {
         assert!(!holds("labels.other"));
         assert!(holds("labels.other!=x"));
         assert!(!holds("name,labels.other"));
+        assert!(holds("topic == /tasks/exit , name "));
+        assert!(!holds("topic==/tasks/exit, labels.other"));
     }
 
     #[test]
     fn refuses_nonsense_with_a_place() {
-        for bad in ["=", "a==", "a,,b", "a~=[", "a==\"x", "a b", ",", "a.=x"] {
+        for bad in ["=", "a==", "a,,b", "a~=[", "a==\"x", "a b", "a==b c", ",", "a.=x"] {
             let error = Filter::parse(bad).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::InvalidArgument, "{bad}");
         }

@@ -5,7 +5,7 @@
 //!
 //! # Errors
 //!
-//! `NotFound`: no such namespace. `AlreadyExists`: create of one that exists.
+//! `NotFound`: change or delete of one that does not exist. `AlreadyExists`: create of one that exists.
 //! `FailedPrecondition`: delete of one that still holds objects; the message says which kinds.
 
 use async_trait::async_trait;
@@ -15,7 +15,8 @@ use crate::{Labels, Namespace, Result};
 /// The store of namespaces.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Returns a namespace's labels.
+    /// Returns a namespace's labels: none for one that does not exist, since it may come into being
+    /// with its next object, and clients ask for their defaults before they make that.
     async fn get(&self, name: &Namespace) -> Result<Labels>;
 
     /// Lists all namespaces with their labels, in the order of their names.

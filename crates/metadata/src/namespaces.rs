@@ -23,7 +23,7 @@ impl Store for Namespaces {
     async fn get(&self, name: &Namespace) -> Result<Labels> {
         let record: Option<NamespaceRecord> =
             self.0.database.view(|view| view.get(&key::namespace(name)))?;
-        record.map(|record| record.labels).ok_or_else(|| absent(name))
+        Ok(record.map(|record| record.labels).unwrap_or_default())
     }
 
     async fn list(&self) -> Result<Vec<(Namespace, Labels)>> {

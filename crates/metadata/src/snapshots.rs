@@ -207,7 +207,7 @@ impl Named {
     fn chain(&self, read: &impl Read, scope: &Scope, parent: Option<&str>) -> Result<Vec<u64>> {
         let Some(parent) = parent else { return Ok(Vec::new()) };
         let record: SnapshotRecord = read.get(&self.key(scope, parent))?.ok_or_else(|| {
-            Error::not_found(format_args!("parent snapshot {parent:?} does not exist"))
+            Error::not_found(format_args!("parent snapshot {parent} does not exist"))
         })?;
         if record.kind_of() != Kind::Committed {
             return Err(Error::invalid(format_args!(
@@ -486,5 +486,5 @@ fn show(driver: &Arc<dyn Driver>, record: SnapshotRecord, name: String) -> Info 
 }
 
 fn absent(name: &str) -> Error {
-    Error::not_found(format_args!("snapshot {name:?} does not exist"))
+    Error::not_found(format_args!("snapshot {name} does not exist"))
 }

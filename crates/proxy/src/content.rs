@@ -257,6 +257,8 @@ impl Writer for RemoteWriter {
                 data: piece,
                 ..Default::default()
             };
+            // Only answers to STAT and COMMIT tell it.
+            self.digest = None;
             self.request(request).await?;
             if self.status.offset != offset + length {
                 let written = self.status.offset.saturating_sub(offset);

@@ -98,7 +98,8 @@ async fn keeps_namespaces(kind: Kind) {
     assert_eq!(namespaces.get(&name).await.unwrap().len(), 2);
     assert!(namespaces.list().await.unwrap().iter().any(|(other, _)| *other == name));
     namespaces.delete(&name).await.unwrap();
-    let gone = namespaces.get(&name).await.unwrap_err();
+    assert_eq!(namespaces.get(&name).await.unwrap(), Labels::new());
+    let gone = namespaces.delete(&name).await.unwrap_err();
     assert!(gone.is_not_found(), "{gone}");
     assert!(gone.message().contains(name.as_str()), "{gone}");
 }

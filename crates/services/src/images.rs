@@ -7,7 +7,7 @@ use stowd_api::Timestamp;
 use stowd_api::services::images::v1 as api;
 use stowd_core::filters::Filters;
 use stowd_core::images::{Collect, Delete, Image, Store};
-use stowd_core::{Error, Result};
+use stowd_core::{Digest, Error, Result};
 use tonic::Request;
 
 use crate::request::{Answer, answer, digest, field_paths, finish, required, scoped};
@@ -55,8 +55,16 @@ impl api::images_server::Images for Service {
         let (scope, request) = scoped(request)?;
         let store = self.0.clone();
         let updated = finish(async move {
-            let image = parse(request.image, request.source_date_epoch)?;
-            store.update(&scope, image, &field_paths(request.update_mask)).await
+            let paths = field_paths(request.update_mask);
+            let mut image = request.image;
+            if let Some(image) = &mut image
+                && !paths.is_empty()
+                && !paths.iter().any(|path| path == "target")
+            {
+                leave_target(image);
+            }
+            let image = parse(image, request.source_date_epoch)?;
+            store.update(&scope, image, &paths).await
         });
         answer(updated.await, |image| api::UpdateImageResponse { image: Some(image.into()) })
     }
@@ -71,6 +79,13 @@ impl api::images_server::Images for Service {
         });
         answer(deleted.await, |()| ())
     }
+}
+
+/// Makes a target that is not to be changed one that reads as a target: clients that only label leave
+/// it out. Its annotations may be named on their own.
+fn leave_target(image: &mut api::Image) {
+    let target = image.target.get_or_insert_default();
+    target.digest = Digest::of(b"").into();
 }
 
 /// Takes an image from a request. Times that a client sends do not count, but for the reproducible

@@ -137,7 +137,7 @@ impl Inner {
         let (task, shim) = self.ready(&scope, &id).await?;
         let _deleting = task.deleting.lock().await;
         if *task.stage.borrow() == Stage::Gone {
-            return Err(Error::not_found(format_args!("task {id}")));
+            return Err(Error::not_found(format_args!("task {id} not found")));
         }
         let request = v3::DeleteRequest { id: id.clone(), exec_id: String::new() };
         let timeout = Some(self.config.timeouts.work);

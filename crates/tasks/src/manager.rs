@@ -192,7 +192,7 @@ impl Inner {
 
     /// Returns a task that can be used, and its shim.
     pub(crate) async fn ready(&self, scope: &Scope, id: &str) -> Result<(Arc<Task>, Arc<Shim>)> {
-        let not_found = || Error::not_found(format_args!("task {id}"));
+        let not_found = || Error::not_found(format_args!("task {id} not found"));
         let task = self.find(&scope.namespace, id).ok_or_else(not_found)?;
         let mut stage = *task.stage.borrow();
         if stage == Stage::Missing {

@@ -53,7 +53,7 @@ fn record(
     registry: &Registry,
     script: &impl Fn(&mut Session<'_>),
 ) -> String {
-    let daemon = Daemon::start(kind, scratch, "");
+    let daemon = Daemon::start(kind, scratch, NO_EARLY_COLLECTION);
     let folder = scratch.folder(if kind == Kind::Stowd { "by-stowd" } else { "by-containerd" });
     let below = |path: &Path| path.to_string_lossy().into_owned();
     let replaced = vec![
@@ -68,6 +68,12 @@ fn record(
     script(&mut session);
     session.text
 }
+
+/// Without it, the first garbage collection takes what a script has just made, or just does not.
+const NO_EARLY_COLLECTION: &str = r#"
+[plugins."io.containerd.gc.v1.scheduler"]
+  startup_delay = "1h"
+"#;
 
 impl Session<'_> {
     /// Runs a command that must succeed, and records what it prints; returns its standard output.

@@ -37,7 +37,8 @@ fn ingest_and_remove(it: &mut Session<'_>) {
     let wrong = format!("sha256:{}", "0".repeat(64));
     let said = ingest(it, "two", &wrong).fails();
     it.note(&["content", "ingest", "two"], &said);
-    it.ctr(&["content", "rm", &digest]);
+    // Nothing refers to it: garbage collection may have been faster, and then this prints nothing.
+    it.quiet(&["content", "rm", &digest]);
     it.ctr(&["content", "ls"]);
     it.fails(&["content", "get", &digest]);
 }

@@ -96,7 +96,8 @@ fn export_and_import_again(it: &mut Session<'_>) {
     it.ctr(&["images", "check"]);
     assert_eq!(it.ctr(&["run", "--rm", IMAGE, "c", "echo", "again"]), "again\n");
     it.quiet(&["images", "import", "--base-name", "test.example/base", "--digests", &archive]);
-    it.ctr_sorted(&["images", "ls", "-q"]);
+    // As of containerd 2.4 the index gets such a name as well.
+    assert!(it.quiet(&["images", "ls", "-q"]).contains("test.example/base@sha256:"));
 }
 
 fn docker_archives(it: &mut Session<'_>) {
