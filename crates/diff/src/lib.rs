@@ -27,6 +27,7 @@
 //! can perform.
 
 mod apply;
+mod compare;
 mod compression;
 mod extract;
 mod flow;
@@ -78,12 +79,14 @@ impl Applier for Walking {
 impl Comparer for Walking {
     async fn compare(
         &self,
-        _scope: &Scope,
-        _lower: &[Mount],
-        _upper: &[Mount],
-        _compare: Compare,
+        scope: &Scope,
+        lower: &[Mount],
+        upper: &[Mount],
+        compare: Compare,
     ) -> Result<Descriptor> {
-        Err(Error::not_implemented("comparing"))
+        compare::compare(&self.content, scope, lower, upper, compare)
+            .await
+            .map_err(|error| error.context("compare trees"))
     }
 }
 
@@ -95,4 +98,8 @@ async fn blocking<T: Send + 'static>(
         Err(error) if error.is_cancelled() => Err(Error::canceled("differ is shutting down")),
         Err(error) => Err(Error::internal(format_args!("differ: {error}"))),
     }
+}
+
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|_| Err(Error::internal("a thread of the differ panicked")))
 }
