@@ -58,7 +58,7 @@ struct Work {
 /// The hash that the layer's own digest is checked against.
 enum Check {
     /// Of the bytes that are read.
-    Bytes(Hasher),
+    Bytes(Box<Hasher>),
     /// None here: they are the tar itself and hashed anyway, or checked by whoever made the stream.
     Elsewhere,
 }
@@ -123,7 +123,7 @@ fn read(
             if let Some(digest) = digest
                 && !(found == Compression::Plain && digest.algorithm() == Algorithm::Sha256)
             {
-                check = Check::Bytes(digest.algorithm().hasher());
+                check = Check::Bytes(Box::new(digest.algorithm().hasher()));
             }
             found
         });

@@ -27,7 +27,7 @@ pub(crate) enum Promise {
 
 /// Expands what is compressed.
 pub(crate) enum Decoder<R: BufRead> {
-    Gzip(MultiGzDecoder<R>),
+    Gzip(Box<MultiGzDecoder<R>>),
     Zstd(zstd::stream::read::Decoder<'static, R>),
 }
 
@@ -90,7 +90,7 @@ impl<R: BufRead> Decoder<R> {
     pub(crate) fn new(compression: Compression, input: R) -> Result<Option<Self>> {
         Ok(match compression {
             Compression::Plain => None,
-            Compression::Gzip => Some(Self::Gzip(MultiGzDecoder::new(input))),
+            Compression::Gzip => Some(Self::Gzip(Box::new(MultiGzDecoder::new(input)))),
             Compression::Zstd => {
                 let decoder = zstd::stream::read::Decoder::with_buffer(input)
                     .map_err(|error| Error::internal(format_args!("zstd: {error}")))?;

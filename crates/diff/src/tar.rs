@@ -9,6 +9,8 @@ mod header;
 mod pax;
 pub(crate) mod read;
 mod sparse;
+#[cfg(test)]
+mod tests;
 pub(crate) mod write;
 
 use stowd_core::{Error, Result};

@@ -79,7 +79,7 @@ impl Records {
             b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
                 let map = self.sparse.map.get_or_insert_default();
                 // They come in turn, an offset first.
-                if (map.len() % 2 == 0) != (key == b"GNU.sparse.offset") {
+                if map.len().is_multiple_of(2) != (key == b"GNU.sparse.offset") {
                     return Err(invalid(key));
                 }
                 map.push(whole(value).ok_or_else(|| invalid(key))?);
