@@ -4,4 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be set up fails its test")]
 
 mod bench;
+mod comparing;
 mod conformance;
+mod hostile;
+mod overlays;
+mod random;
+mod round_trip;
+mod tree;
