@@ -23,6 +23,15 @@
 //! without mounting either. Where the trees have directories in common, only what the others hold is
 //! looked at, so committing a container costs what it changed, not what its image holds.
 //!
+//! ```text
+//! walk and write a tar ─┬→ hash (the diff id)
+//!                       └→ compress → content store
+//! ```
+//!
+//! What directories cannot tell by themselves (moved directories, files whose content lies elsewhere,
+//! other file systems) is mounted in a namespace of its own, out of everybody's sight, and walked as the
+//! kernel shows it. What counts as a change, and what a layer carries of it, is as containerd has it.
+//!
 //! Deliberately absent: stream processors (encrypted layers), and mounts that only a helper program
 //! can perform.
 
