@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 use stowd_core::content::{Blob, Store};
 use stowd_core::descriptor::media_type;
@@ -13,7 +13,7 @@ use stowd_core::{Descriptor, Digest, Error, Result, Scope};
 
 use crate::compression::{Compression, Decoder, Promise};
 use crate::extract::{Extractor, Target};
-use crate::flow::{self, Outcome, Pool, Sender, Stream};
+use crate::flow::{self, GivenUp, Outcome, Pool, Sender, Stream};
 use crate::tar::read::Archive;
 
 /// Applies a layer and returns what its tar is.
@@ -32,8 +32,8 @@ pub(crate) async fn apply(
         },
         Source::Stream(stream) => Feed::Stream(stream),
     };
-    let given_up = GivenUp(Arc::default());
-    let flag = Arc::clone(&given_up.0);
+    let given_up = GivenUp::default();
+    let flag = given_up.flag();
     crate::blocking(move || {
         let target = Target::of(&apply.mounts, apply.placement)?;
         let work = Work { feed, promise, layer: apply.layer, given_up: flag };
@@ -48,15 +48,6 @@ enum Feed {
     Stream(Box<dyn Read + Send>),
 }
 
-/// Tells the threads, when it is dropped, that nobody waits for them any more.
-struct GivenUp(Arc<AtomicBool>);
-
-impl Drop for GivenUp {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 struct Work {
     feed: Feed,
     promise: Promise,
@@ -67,7 +58,7 @@ struct Work {
 /// The hash that the layer's own digest is checked against.
 enum Check {
     /// Of the bytes that are read.
-    Bytes(Hasher),
+    Bytes(Box<Hasher>),
     /// None here: they are the tar itself and hashed anyway, or checked by whoever made the stream.
     Elsewhere,
 }
@@ -99,9 +90,9 @@ impl Work {
                     .unwrap_or_else(|error| Err(failed(error)));
             // A stage that fails makes those after it see an early end, and those before it stop
             // without an error: the first error in the order of the stream is the cause.
-            let read = joined(reader)?;
-            joined(expander)?;
-            let (diff_id, size) = joined(hasher)?;
+            let read = crate::joined(reader)?;
+            crate::joined(expander)?;
+            let (diff_id, size) = crate::joined(hasher)?;
             written?;
             if stored && read == Compression::Plain {
                 verify(&layer.digest, &diff_id)?;
@@ -109,10 +100,6 @@ impl Work {
             Ok(Descriptor::new(media_type::LAYER, diff_id, size))
         })
     }
-}
-
-fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    thread.join().unwrap_or_else(|_| Err(Error::internal("a thread that applies a layer panicked")))
 }
 
 /// Reads the layer as it is, and checks its digest. Returns how it is compressed.
@@ -136,7 +123,7 @@ fn read(
             if let Some(digest) = digest
                 && !(found == Compression::Plain && digest.algorithm() == Algorithm::Sha256)
             {
-                check = Check::Bytes(digest.algorithm().hasher());
+                check = Check::Bytes(Box::new(digest.algorithm().hasher()));
             }
             found
         });

@@ -1,8 +1,9 @@
 //! How a layer's tar is compressed: told by its media type and by its first bytes.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Read, Write};
 
 use flate2::bufread::MultiGzDecoder;
+use flate2::write::GzEncoder;
 use stowd_core::descriptor::media_type;
 use stowd_core::{Error, ErrorKind, Result};
 
@@ -26,12 +27,21 @@ pub(crate) enum Promise {
 
 /// Expands what is compressed.
 pub(crate) enum Decoder<R: BufRead> {
-    Gzip(MultiGzDecoder<R>),
+    Gzip(Box<MultiGzDecoder<R>>),
     Zstd(zstd::stream::read::Decoder<'static, R>),
+}
+
+/// Compresses.
+pub(crate) enum Encoder<W: Write> {
+    Gzip(GzEncoder<W>),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
 }
 
 /// How many of the first bytes tell the compression.
 const MAGIC: usize = 4;
+
+/// No operating system (RFC 1952, 2.3.1).
+const UNKNOWN: u8 = 255;
 
 impl Promise {
     /// Reads a layer's media type.
@@ -80,7 +90,7 @@ impl<R: BufRead> Decoder<R> {
     pub(crate) fn new(compression: Compression, input: R) -> Result<Option<Self>> {
         Ok(match compression {
             Compression::Plain => None,
-            Compression::Gzip => Some(Self::Gzip(MultiGzDecoder::new(input))),
+            Compression::Gzip => Some(Self::Gzip(Box::new(MultiGzDecoder::new(input)))),
             Compression::Zstd => {
                 let decoder = zstd::stream::read::Decoder::with_buffer(input)
                     .map_err(|error| Error::internal(format_args!("zstd: {error}")))?;
@@ -116,6 +126,46 @@ impl<R: BufRead> Decoder<R> {
             ErrorKind::InvalidArgument,
             format_args!("malformed layer: its {name} data is corrupt or ends too early: {error}"),
         )
+    }
+}
+
+impl<W: Write> Encoder<W> {
+    /// Returns an encoder; none for what is plain. The same input gives the same output.
+    pub(crate) fn new(compression: Compression, output: W) -> Result<Option<Self>> {
+        let failed = |error| Error::internal(format_args!("zstd: {error}"));
+        Ok(match compression {
+            Compression::Plain => None,
+            Compression::Gzip => {
+                // Neither the time nor the machine it was made on.
+                let header = flate2::GzBuilder::new().mtime(0).operating_system(UNKNOWN);
+                Some(Self::Gzip(header.write(output, flate2::Compression::default())))
+            }
+            Compression::Zstd => {
+                let mut encoder =
+                    zstd::stream::write::Encoder::new(output, zstd::DEFAULT_COMPRESSION_LEVEL)
+                        .map_err(failed)?;
+                encoder.include_checksum(true).map_err(failed)?;
+                Some(Self::Zstd(encoder))
+            }
+        })
+    }
+
+    /// Compresses a piece.
+    pub(crate) fn put(&mut self, data: &[u8]) -> Result<()> {
+        let result = match self {
+            Self::Gzip(encoder) => encoder.write_all(data),
+            Self::Zstd(encoder) => encoder.write_all(data),
+        };
+        result.map_err(|error| Error::io("compress layer", &error))
+    }
+
+    /// Ends the stream and returns the output.
+    pub(crate) fn finish(self) -> Result<W> {
+        let result = match self {
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Zstd(encoder) => encoder.finish(),
+        };
+        result.map_err(|error| Error::io("compress layer", &error))
     }
 }
 

@@ -3,14 +3,15 @@
 //! A buffer goes back to its pool when the last thread that reads it is done, so a stream of any
 //! length needs as many buffers as fit into the channels.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Write};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use stowd_core::Result;
+use stowd_core::{Error, Result};
 
-use crate::tar::Input;
+use crate::tar::{Input, Output};
 
 /// The size of a buffer. Smaller than the nearer caches, so that what one thread wrote is still there
 /// when the next one reads it; larger made nothing faster.
@@ -49,6 +50,13 @@ pub(crate) struct Stream {
     at: usize,
 }
 
+/// Collects bytes into chunks and hands the full ones on.
+pub(crate) struct Filler<F> {
+    pool: Pool,
+    chunk: Option<Chunk>,
+    hand_on: F,
+}
+
 /// Makes a channel.
 pub(crate) fn channel() -> (Sender, Stream) {
     let (sender, receiver) = sync_channel(DEPTH);
@@ -61,11 +69,15 @@ impl Pool {
         &self,
         fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<Option<Arc<Chunk>>, E> {
-        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let data = free.unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
-        let mut chunk = Chunk { data, len: 0, pool: self.clone() };
+        let mut chunk = self.empty();
         chunk.len = fill(&mut chunk.data)?;
         Ok((chunk.len > 0).then(|| Arc::new(chunk)))
+    }
+
+    fn empty(&self) -> Chunk {
+        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let data = free.unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
+        Chunk { data, len: 0, pool: self.clone() }
     }
 }
 
@@ -141,6 +153,75 @@ impl BufRead for Stream {
 
     fn consume(&mut self, count: usize) {
         self.at += count;
+    }
+}
+
+impl<F: FnMut(Arc<Chunk>) -> Outcome> Filler<F> {
+    /// Makes one that gives its chunks to `hand_on`.
+    pub(crate) fn new(hand_on: F) -> Self {
+        Self { pool: Pool::default(), chunk: None, hand_on }
+    }
+
+    /// Hands on what is left.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.send()
+    }
+
+    fn send(&mut self) -> Result<()> {
+        let Some(chunk) = self.chunk.take().filter(|chunk| chunk.len > 0) else { return Ok(()) };
+        match (self.hand_on)(Arc::new(chunk)) {
+            Outcome::Done => Ok(()),
+            Outcome::Unwanted => Err(Error::canceled("nobody takes the layer any more")),
+        }
+    }
+}
+
+impl<F: FnMut(Arc<Chunk>) -> Outcome> Output for Filler<F> {
+    fn room(&mut self) -> &mut [u8] {
+        let chunk = self.chunk.get_or_insert_with(|| self.pool.empty());
+        &mut chunk.data[chunk.len..]
+    }
+
+    fn filled(&mut self, count: usize) -> Result<()> {
+        let Some(chunk) = &mut self.chunk else { return Ok(()) };
+        chunk.len = (chunk.len + count).min(SIZE);
+        if chunk.len == SIZE { self.send() } else { Ok(()) }
+    }
+}
+
+impl<F: FnMut(Arc<Chunk>) -> Outcome> Write for Filler<F> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let room = self.room();
+        let count = room.len().min(data.len());
+        room[..count].copy_from_slice(&data[..count]);
+        self.filled(count).map_err(io::Error::other)?;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Tells the threads, when it is dropped, that nobody waits for them any more.
+#[derive(Default)]
+pub(crate) struct GivenUp(Arc<AtomicBool>);
+
+impl GivenUp {
+    /// Returns what the threads look at.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
+    /// Tells them now.
+    pub(crate) fn give_up(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 

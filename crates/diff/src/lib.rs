@@ -23,10 +23,20 @@
 //! without mounting either. Where the trees have directories in common, only what the others hold is
 //! looked at, so committing a container costs what it changed, not what its image holds.
 //!
+//! ```text
+//! walk and write a tar ─┬→ hash (the diff id)
+//!                       └→ compress → content store
+//! ```
+//!
+//! What directories cannot tell by themselves (moved directories, files whose content lies elsewhere,
+//! other file systems) is mounted in a namespace of its own, out of everybody's sight, and walked as the
+//! kernel shows it. What counts as a change, and what a layer carries of it, is as containerd has it.
+//!
 //! Deliberately absent: stream processors (encrypted layers), and mounts that only a helper program
 //! can perform.
 
 mod apply;
+mod compare;
 mod compression;
 mod extract;
 mod flow;
@@ -78,12 +88,14 @@ impl Applier for Walking {
 impl Comparer for Walking {
     async fn compare(
         &self,
-        _scope: &Scope,
-        _lower: &[Mount],
-        _upper: &[Mount],
-        _compare: Compare,
+        scope: &Scope,
+        lower: &[Mount],
+        upper: &[Mount],
+        compare: Compare,
     ) -> Result<Descriptor> {
-        Err(Error::not_implemented("comparing"))
+        compare::compare(&self.content, scope, lower, upper, compare)
+            .await
+            .map_err(|error| error.context("compare trees"))
     }
 }
 
@@ -95,4 +107,8 @@ async fn blocking<T: Send + 'static>(
         Err(error) if error.is_cancelled() => Err(Error::canceled("differ is shutting down")),
         Err(error) => Err(Error::internal(format_args!("differ: {error}"))),
     }
+}
+
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|_| Err(Error::internal("a thread of the differ panicked")))
 }

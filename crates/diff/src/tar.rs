@@ -9,6 +9,9 @@ mod header;
 mod pax;
 pub(crate) mod read;
 mod sparse;
+#[cfg(test)]
+mod tests;
+pub(crate) mod write;
 
 use stowd_core::{Error, Result};
 
@@ -28,6 +31,15 @@ pub(crate) trait Input {
 
     /// Says that so many bytes of what [`fill`](Self::fill) returned are used up.
     fn consume(&mut self, count: usize);
+}
+
+/// Where a tar's bytes go.
+pub(crate) trait Output {
+    /// Returns room to write into, at least one byte.
+    fn room(&mut self) -> &mut [u8];
+
+    /// Says that so many bytes of what [`room`](Self::room) returned are filled.
+    fn filled(&mut self, count: usize) -> Result<()>;
 }
 
 /// What an entry is.

@@ -47,6 +47,9 @@ const KEPT: usize = 32;
 /// As many as the kernel follows (path_resolution(7)).
 const LINKS: usize = 40;
 
+/// How often a look-up is tried again that other work on the machine disturbed.
+const TRIES: usize = 1000;
+
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Directories {
@@ -68,13 +71,25 @@ impl Directories {
             }
             return Ok(Some(directory));
         }
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let name = if path.is_empty() { b"." } else { path };
-        match rustix::fs::openat2(&self.root, name, OPEN, Mode::empty(), resolve) {
+        match self.look_up(path) {
             Ok(fd) => self.keep(path, fd).map(Some),
             // A path may be longer than the kernel takes at once.
             Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    fn look_up(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let name = if path.is_empty() { b"." } else { path };
+        let mut tries = 0;
+        loop {
+            match rustix::fs::openat2(&self.root, name, OPEN, Mode::empty(), resolve) {
+                // A link on the way has `..` in it, and something somewhere on the machine was renamed or
+                // mounted just then, so that the kernel cannot be sure that it stayed inside.
+                Err(Errno::AGAIN) if tries < TRIES => tries += 1,
+                result => return result,
+            }
         }
     }
 

@@ -29,7 +29,8 @@ pub(super) struct SparseRecords {
     pub(super) map: Option<Vec<u64>>,
 }
 
-const XATTR: &[u8] = b"SCHILY.xattr.";
+/// What the keys of extended attributes begin with; star began it, and everybody follows.
+pub(super) const XATTR: &[u8] = b"SCHILY.xattr.";
 
 impl Records {
     pub(super) fn parse(mut data: &[u8]) -> Result<Self> {
@@ -78,7 +79,7 @@ impl Records {
             b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
                 let map = self.sparse.map.get_or_insert_default();
                 // They come in turn, an offset first.
-                if (map.len() % 2 == 0) != (key == b"GNU.sparse.offset") {
+                if map.len().is_multiple_of(2) != (key == b"GNU.sparse.offset") {
                     return Err(invalid(key));
                 }
                 map.push(whole(value).ok_or_else(|| invalid(key))?);
@@ -162,13 +163,48 @@ fn invalid(key: &[u8]) -> stowd_core::Error {
     malformed(format_args!("invalid pax record {:?}", String::from_utf8_lossy(key)))
 }
 
+/// Adds a record. Its length counts its own digits.
+pub(super) fn write(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    // A space, an equals sign and a newline.
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest + 1;
+    while length != rest + digits(length) {
+        length = rest + digits(length);
+    }
+    records.extend_from_slice(length.to_string().as_bytes());
+    for part in [b" ", key, b"=", value, b"\n"] {
+        records.extend_from_slice(part);
+    }
+}
+
+fn digits(number: usize) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
+/// Writes a time as a record has it.
+pub(super) fn show_time(time: Time) -> String {
+    let (mut seconds, mut nanoseconds) = (time.seconds, time.nanoseconds);
+    let sign = if seconds < 0 { "-" } else { "" };
+    if seconds < 0 && nanoseconds > 0 {
+        // They count forward from the second before.
+        seconds += 1;
+        nanoseconds = 1_000_000_000 - nanoseconds;
+    }
+    let whole = seconds.unsigned_abs();
+    if nanoseconds == 0 {
+        return format!("{sign}{whole}");
+    }
+    let fraction = format!("{nanoseconds:09}");
+    format!("{sign}{whole}.{}", fraction.trim_end_matches('0'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn reads_records_with_any_value() {
-        let records = Records::parse(b"12 path=a\nb\n28 SCHILY.xattr.user.a=b\0\n=c\n").unwrap();
+        let records = Records::parse(b"12 path=a\nb\n29 SCHILY.xattr.user.a=b\0\n=c\n").unwrap();
         assert_eq!(records.path.as_deref(), Some(&b"a\nb"[..]));
         assert_eq!(records.xattrs, [(b"user.a".to_vec(), b"b\0\n=c".to_vec())]);
     }
