@@ -79,6 +79,7 @@ pub(crate) enum Step {
     Barrier,
     /// Of the plan's `start_hooks`.
     StartHook,
+    /// Never told to the caller.
     Exec,
 }
 
@@ -171,6 +172,11 @@ pub(crate) fn run(plan: &Plan, caller: Caller<'_>) -> i32 {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
+    if failure.step == Step::Exec {
+        // Told on its standard error already. It was started, as far as the caller is concerned, and
+        // ends as programs of runc's do that turn out not to be any.
+        return 255;
+    }
     // If nobody listens any more, nobody wants to know.
     _ = caller.failed(failure);
     1
@@ -250,8 +256,8 @@ fn enter_new(plan: &Plan, init: &InitPlan, caller: Caller<'_>) -> Outcome {
             .during(Step::NewNamespace)?;
         namespace::enter(own, Namespaces::TIME).during(Step::NewNamespace)?;
     }
-    if init.new_cgroup {
-        namespace::unshare(Namespaces::CGROUP).during(Step::NewNamespace)?;
+    if !init.late.is_empty() {
+        namespace::unshare(init.late).during(Step::NewNamespace)?;
     }
     Ok(())
 }

@@ -68,8 +68,10 @@ pub(super) fn protect(plan: &RootPlan) -> Outcome {
     for (index, path) in plan.read_only_paths.iter().enumerate() {
         protect_path(root.as_fd(), path).during_nth(Step::ReadOnlyPath, index)?;
     }
+    let mut empty = None;
     for (index, path) in plan.masked_paths.iter().enumerate() {
-        mask_path(root.as_fd(), path, &plan.mask_data).during_nth(Step::MaskedPath, index)?;
+        mask_path(root.as_fd(), path, &plan.mask_data, &mut empty)
+            .during_nth(Step::MaskedPath, index)?;
     }
     chdir(c"/").during(Step::Cwd)
 }
@@ -180,15 +182,27 @@ fn protect_path(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
     attach(tree.as_fd(), place.as_fd())
 }
 
-fn mask_path(root: BorrowedFd<'_>, path: &CStr, data: &CStr) -> Result<()> {
+/// Covers what is at `path`: a directory with `empty`, which is mounted for the first one and shared
+/// by all others, anything else with `/dev/null`.
+fn mask_path(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    data: &CStr,
+    empty: &mut Option<OwnedFd>,
+) -> Result<()> {
     let place = match open_in(root, path, OFlags::PATH) {
         Ok(place) => place,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(errno) => return Err(errno),
     };
     if FileType::from_raw_mode(fstat(&place)?.st_mode) == FileType::Directory {
+        if let Some(empty) = empty {
+            return attach(clone_of(empty.as_fd(), Reach::One)?.as_fd(), place.as_fd());
+        }
         fchdir(&place)?;
-        return mount(c"tmpfs", c".", c"tmpfs", MountFlags::RDONLY, data);
+        mount(c"tmpfs", c".", c"tmpfs", MountFlags::RDONLY, data)?;
+        *empty = Some(open_in(root, path, OFlags::PATH | OFlags::DIRECTORY)?);
+        return Ok(());
     }
     let null = open_in(root, c"/dev/null", OFlags::PATH)?;
     let stat = fstat(&null)?;

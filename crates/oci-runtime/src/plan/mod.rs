@@ -17,6 +17,7 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 use stowd_cgroups::Joiner;
+use stowd_sys::clone::Namespaces;
 use stowd_sys::exec::ExecStrings;
 
 use crate::error::{Error, Result};
@@ -49,8 +50,8 @@ pub(crate) struct InitPlan {
     pub(crate) asks_for_maps: bool,
     /// Whether it makes a time namespace.
     pub(crate) new_time: bool,
-    /// Whether it makes a cgroup namespace.
-    pub(crate) new_cgroup: bool,
+    /// Namespaces that it makes itself, as root of its user namespace and in its cgroup.
+    pub(crate) late: Namespaces,
     /// Whether its network namespace is new, so that the loopback interface is down.
     pub(crate) new_network: bool,
     /// Its session keyring.

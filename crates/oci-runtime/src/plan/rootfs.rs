@@ -116,9 +116,10 @@ pub(crate) fn plan(context: &RootContext<'_>) -> Result<RootPlan> {
             })
             .collect()
     };
+    // Nothing is ever in it; limits keep a way to write there from being a way to use up memory.
     let mask_data = match linux.mount_label.as_str() {
-        "" => String::new(),
-        label => format!("context={label:?}"),
+        "" => "nr_blocks=1,nr_inodes=1".to_owned(),
+        label => format!("nr_blocks=1,nr_inodes=1,context={label:?}"),
     };
     let cwd = spec.process.as_ref().map_or("/", |process| process.cwd.as_str());
     Ok(RootPlan {
