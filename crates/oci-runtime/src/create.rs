@@ -240,6 +240,7 @@ fn plan(
         domainname: spec.domainname.clone(),
         root,
         state_dir: above(state_dir, streams.lowest())?,
+        own_program: program.own_program,
         start_hooks,
         state_text,
     };
@@ -325,7 +326,7 @@ fn sysctls(linux: &Linux, namespaces: &NamespacePlan) -> Result<Vec<(CString, CS
         if !namespaces.has(need) {
             return Err(wrong(&format!("sysctl {name:?} is not allowed in the hosts namespace")));
         }
-        found.push((c_string("sysctl", &format!("/proc/sys/{path}"))?, c_string("sysctl", value)?));
+        found.push((c_string("sysctl", &format!("sys/{path}"))?, c_string("sysctl", value)?));
     }
     Ok(found)
 }

@@ -68,7 +68,7 @@ fn text(name: &str, plan: Option<&Plan>, failure: Failure) -> Error {
         Step::Sysctl => {
             let sysctls = init.map_or(&[][..], |init| &init.sysctls);
             let file = sysctls.get(index).map(|(file, _)| file.to_string_lossy());
-            format!("open {}: {cause}", file.unwrap_or_default())
+            format!("open /proc/{}: {cause}", file.unwrap_or_default())
         }
         Step::StartHook => {
             let reason = match errno {

@@ -19,7 +19,7 @@ use rustix::thread::{
 use stowd_sys::exec::{close_from, cwd_is_below_root, execve, reset_signals};
 use stowd_sys::{sched, seccomp};
 
-use super::{During, Failure, Never, Outcome, Step, hooks};
+use super::{During, Failure, Never, Outcome, Step, hooks, own};
 use crate::capabilities::single;
 use crate::plan::Plan;
 use crate::plan::process::ProcessPlan;
@@ -178,7 +178,11 @@ fn find_program(process: &ProcessPlan) -> Outcome<&CStr> {
     let mut worst = Errno::NOENT;
     for candidate in &process.candidates {
         match runnable(candidate) {
-            Ok(()) => return Ok(candidate),
+            Ok(()) => {
+                return own::refuse(candidate, process.own_program)
+                    .during(Step::Program)
+                    .map(|()| candidate.as_c_str());
+            }
             Err(Errno::NOENT | Errno::NOTDIR) if process.searched => {}
             Err(errno) => worst = errno,
         }

@@ -9,6 +9,7 @@ mod finish;
 mod hooks;
 mod inside;
 mod mounts;
+pub(crate) mod own;
 mod rootfs;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -186,6 +187,9 @@ pub(crate) fn run(plan: &Plan, caller: Caller<'_>) -> i32 {
 pub(crate) enum Never {}
 
 fn walk(plan: &Plan, caller: Caller<'_>) -> Outcome<Never> {
+    // Before anything else: others in a joined pid namespace must not look into this copy of the
+    // creator's memory, nor open its program.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Step::Session)?;
     plan.joiner.join().map_err(|error| error.errno).during(Step::JoinCgroup)?;
     let label = finish::open_label(plan)?;
     for (index, join) in plan.joins.iter().enumerate() {
@@ -203,7 +207,7 @@ fn walk(plan: &Plan, caller: Caller<'_>) -> Outcome<Never> {
             None
         }
     };
-    // Others in a joined pid namespace must not look into this copy of the creator's memory.
+    // Changes of identity may have undone it.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Step::Session)?;
     setsid().during(Step::Session)?;
     if let Some(standard) = &plan.streams.standard {

@@ -20,6 +20,7 @@ use stowd_cgroups::Joiner;
 use stowd_sys::clone::Namespaces;
 use stowd_sys::exec::ExecStrings;
 
+use crate::child::own::FileId;
 use crate::error::{Error, Result};
 use namespaces::Join;
 use process::ProcessPlan;
@@ -56,7 +57,7 @@ pub(crate) struct InitPlan {
     pub(crate) new_network: bool,
     /// Its session keyring.
     pub(crate) keyring: Option<CString>,
-    /// Kernel parameters: files below `/proc/sys`, and their values.
+    /// Kernel parameters: files below `/proc`, and their values.
     pub(crate) sysctls: Vec<(CString, CString)>,
     /// The host name, if it is to be set.
     pub(crate) hostname: String,
@@ -66,6 +67,8 @@ pub(crate) struct InitPlan {
     pub(crate) root: Option<RootPlan>,
     /// The directory with the start barrier.
     pub(crate) state_dir: OwnedFd,
+    /// The creator's program, which they must not be.
+    pub(crate) own_program: FileId,
     /// Hooks that run in the container before the program.
     pub(crate) start_hooks: Vec<HookPlan>,
     /// What they read.

@@ -429,7 +429,7 @@ fn start(text: String) -> Error {
     Error::Start(StartError::in_init(text))
 }
 
-const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+pub(crate) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use stowd_sys::sched::SchedAttr;
 
 use super::{c_string, seccomp, wrong};
 use crate::capabilities::CapabilityMasks;
+use crate::child::own::FileId;
 use crate::error::{Error, Result, StartError};
 use crate::spec::{Capabilities, Process};
 
@@ -25,6 +26,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) env: ExecStrings,
     /// Whether `HOME` is to be looked up.
     pub(crate) needs_home: bool,
+    /// The creator's own program, which must not be run.
+    pub(crate) own_program: FileId,
     pub(crate) cwd: CString,
     pub(crate) uid: Uid,
     pub(crate) gid: Gid,
@@ -72,6 +75,7 @@ impl ProcessPlan {
             args: ExecStrings::new(strings("process argument", &process.args)?),
             env: ExecStrings::new(strings("environment variable", &env)?),
             needs_home: !env.iter().any(|pair| pair.starts_with("HOME=")),
+            own_program: own_program()?,
             cwd: c_string("cwd", &process.cwd)?,
             uid: Uid::from_raw(user.uid),
             gid: Gid::from_raw(user.gid),
@@ -88,6 +92,12 @@ impl ProcessPlan {
             personality: None,
         })
     }
+}
+
+fn own_program() -> Result<FileId> {
+    let path = "/proc/self/exe";
+    let stat = rustix::fs::stat(path).map_err(|e| Error::file("stat", path.as_ref(), e))?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// The variables, each name once with the value that it has last; without an empty `HOME`, in whose

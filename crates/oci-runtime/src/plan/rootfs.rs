@@ -39,8 +39,8 @@ pub(crate) struct RootPlan {
     pub(crate) core_link: bool,
     pub(crate) read_only_paths: Vec<CString>,
     pub(crate) masked_paths: Vec<CString>,
-    /// Mount options of the file systems that mask directories.
-    pub(crate) mask_data: CString,
+    /// The SELinux context of the file system that masks directories.
+    pub(crate) mask_label: Option<CString>,
     /// Where the working directory will be, made if it is missing.
     pub(crate) cwd: CString,
 }
@@ -116,10 +116,9 @@ pub(crate) fn plan(context: &RootContext<'_>) -> Result<RootPlan> {
             })
             .collect()
     };
-    // Nothing is ever in it; limits keep a way to write there from being a way to use up memory.
-    let mask_data = match linux.mount_label.as_str() {
-        "" => "nr_blocks=1,nr_inodes=1".to_owned(),
-        label => format!("nr_blocks=1,nr_inodes=1,context={label:?}"),
+    let mask_label = match linux.mount_label.as_str() {
+        "" => None,
+        label => Some(c_string("mountLabel", label)?),
     };
     let cwd = spec.process.as_ref().map_or("/", |process| process.cwd.as_str());
     Ok(RootPlan {
@@ -139,7 +138,7 @@ pub(crate) fn plan(context: &RootContext<'_>) -> Result<RootPlan> {
         core_link: Path::new("/proc/kcore").exists(),
         read_only_paths: paths("readonlyPaths", &linux.readonly_paths)?,
         masked_paths: paths("maskedPaths", &linux.masked_paths)?,
-        mask_data: c_string("mountLabel", &mask_data)?,
+        mask_label,
         cwd: c_string("cwd", &clean(cwd).to_string_lossy())?,
     })
 }

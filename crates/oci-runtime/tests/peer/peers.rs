@@ -49,8 +49,8 @@ impl Runc<'_> {
         }
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let errors = lines.filter(|line| line["level"] == "error");
-        let last = errors.last().and_then(|line| line["msg"].as_str().map(str::to_owned));
+        let mut errors = lines.filter(|line| line["level"] == "error");
+        let last = errors.next_back().and_then(|line| line["msg"].as_str().map(str::to_owned));
         Err(last.unwrap_or_else(|| format!("{status}, and nothing logged")))
     }
 

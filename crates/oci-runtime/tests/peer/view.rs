@@ -33,7 +33,7 @@ impl View {
             let lines = match name {
                 "mounts" => mountinfo::tree(&text),
                 "status" => status(&text),
-                "descriptors" => text.lines().map(|line| numbers_in_brackets(line)).collect(),
+                "descriptors" => text.lines().map(numbers_in_brackets).collect(),
                 _ => text.lines().map(str::to_owned).collect(),
             };
             self.0.insert(name.to_owned(), lines);
@@ -195,7 +195,7 @@ fn status(text: &str) -> Vec<String> {
     let kept = |line: &&str| line.split_once(':').is_some_and(|(name, _)| FIELDS.contains(&name));
     let lines: Vec<&str> = text.lines().collect();
     // An error message has no such lines and is kept whole.
-    if !lines.iter().any(|line| kept(&line)) {
+    if !lines.iter().any(kept) {
         return lines.into_iter().map(str::to_owned).collect();
     }
     lines.into_iter().filter(kept).map(ids_by_kind).collect()
