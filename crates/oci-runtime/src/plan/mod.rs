@@ -3,6 +3,7 @@
 //! Everything that allocates, reads files or can be refused by looking happens here, in the calling
 //! process; the child walks through the plan with system calls alone.
 
+pub(crate) mod copy_up;
 pub(crate) mod idmap;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;

@@ -1,7 +1,7 @@
 //! The container's view of files, prepared.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Dev, FileType, makedev};
@@ -10,7 +10,7 @@ use stowd_cgroups::{Layout, Paths};
 use stowd_sys::clone::Namespaces;
 
 use super::idmap::IdMaps;
-use super::mounts::{MountContext, MountStep, clean};
+use super::mounts::{MountContext, MountStep, clean, root_tree};
 use super::namespaces::NamespacePlan;
 use super::options::{self, MS_REC, MS_SHARED, MS_SLAVE};
 use super::{c_string, wrong};
@@ -89,6 +89,7 @@ pub(crate) fn plan(context: &RootContext<'_>) -> Result<RootPlan> {
         joined.map(|namespace| namespace.path.as_str().into()),
     );
     let user_namespace = namespaces.has(Namespaces::USER);
+    let tree = root_tree(&path, propagation)?;
     let mut mounts = MountContext {
         bundle,
         label: &linux.mount_label,
@@ -98,8 +99,8 @@ pub(crate) fn plan(context: &RootContext<'_>) -> Result<RootPlan> {
         cgroup,
         layout: Layout::get().map_err(Error::cgroup("cgroups"))?,
         id_maps: &mut id_maps,
+        tree: tree.as_fd(),
     };
-    let tree = mounts.root(&path)?;
     let steps =
         spec.mounts.iter().map(|mount| mounts.prepare(mount)).collect::<Result<Vec<_>>>()?;
     let own_dev = !spec.mounts.iter().any(|mount| {

@@ -288,3 +288,18 @@ fn ids_mapped_on_a_mount() {
         case.not(Runner::Runc1_1, "does not map ids of mounts");
     });
 }
+
+#[test]
+fn tmpfs_with_what_it_covers() {
+    compare(|case| {
+        let home = case.rootfs.join("home");
+        fs::write(home.join("user/file"), "covered\n").unwrap();
+        symlink("file", home.join("user/link")).unwrap();
+        fs::set_permissions(home.join("user/file"), PermissionsExt::from_mode(0o4640)).unwrap();
+        std::os::unix::fs::chown(home.join("user/file"), Some(1000), Some(7)).unwrap();
+        case.mount("tmpfs", "t", "/home", &["tmpcopyup", "size=1m"]);
+        case.more = "$b find /home | $b sort | $b xargs $b stat -c '%N %A %u %g'; \
+                     $b cat /home/user/link"
+            .into();
+    });
+}
