@@ -63,8 +63,7 @@ pub(crate) fn create(root: &Path, driver: Driver, mut options: CreateOptions) ->
     let mut saved = saved(&options, &spec, linux, &bundle, &cgroup.cgroup);
     saved.config.capabilities = Some(plan.process.capabilities.into());
     let birth = Birth {
-        // These two are made by init itself, when it is in its cgroup, and for its clocks.
-        new: namespaces.new.without(Namespaces::CGROUP.union(Namespaces::TIME)),
+        new: namespaces.new.without(late(&namespaces).union(Namespaces::TIME)),
         pid: namespaces.pid.as_ref().map(|join| join.fd.as_fd()),
         user: namespaces
             .joins
@@ -230,7 +229,7 @@ fn plan(
     let init = InitPlan {
         asks_for_maps: namespaces.new.contains(Namespaces::USER) || !linux.time_offsets.is_empty(),
         new_time: namespaces.new.contains(Namespaces::TIME),
-        new_cgroup: namespaces.new.contains(Namespaces::CGROUP),
+        late: late(namespaces),
         new_network: namespaces.new.contains(Namespaces::NETWORK),
         keyring: match options.keyring {
             Keyring::New => Some(c_string("id", &format!("_ses.{}", options.id))?),
@@ -241,6 +240,7 @@ fn plan(
         domainname: spec.domainname.clone(),
         root,
         state_dir: above(state_dir, streams.lowest())?,
+        own_program: program.own_program,
         start_hooks,
         state_text,
     };
@@ -252,6 +252,16 @@ fn plan(
         process: program,
         init: Some(init),
     })
+}
+
+/// What of the new namespaces init makes itself: that of cgroups when it is in its own, and that of
+/// IPC when it is root of its user namespace, as whose else its message queues would be.
+fn late(namespaces: &NamespacePlan) -> Namespaces {
+    let mut late = Namespaces::CGROUP;
+    if namespaces.has(Namespaces::USER) {
+        late = late | Namespaces::IPC;
+    }
+    namespaces.new.intersection(late)
 }
 
 /// The namespaces to join other than the user namespace, which comes first and elsewhere.
@@ -316,7 +326,7 @@ fn sysctls(linux: &Linux, namespaces: &NamespacePlan) -> Result<Vec<(CString, CS
         if !namespaces.has(need) {
             return Err(wrong(&format!("sysctl {name:?} is not allowed in the hosts namespace")));
         }
-        found.push((c_string("sysctl", &format!("/proc/sys/{path}"))?, c_string("sysctl", value)?));
+        found.push((c_string("sysctl", &format!("sys/{path}"))?, c_string("sysctl", value)?));
     }
     Ok(found)
 }
@@ -384,6 +394,7 @@ fn saved(
             version: oci_version(spec),
             labels,
             no_new_keyring: options.keyring == Keyring::Inherit,
+            umask: spec.process.as_ref().and_then(|process| process.user.umask),
         },
         cgroup_paths: cgroup
             .paths()

@@ -186,7 +186,7 @@ pub(crate) fn errno_text(errno: Errno) -> String {
     io_text(&std::io::Error::from(errno))
 }
 
-fn io_text(error: &std::io::Error) -> String {
+pub(crate) fn io_text(error: &std::io::Error) -> String {
     let mut text = error.to_string();
     if let Some(at) = text.find(" (os error") {
         text.truncate(at);

@@ -30,6 +30,9 @@ pub(crate) fn exec(container: &Container, options: ExecOptions) -> Result<Proces
     let fallback = config.capabilities.as_ref().map(Capabilities::from);
     let mut process = ProcessPlan::new(asked, fallback.as_ref(), &mut warnings)?;
     process.oom_score_adj = process.oom_score_adj.or(config.oom_score_adj);
+    if let (None, Some(umask)) = (asked.user.umask, config.umask) {
+        process.umask = umask;
+    }
     process.seccomp = filter(container)?;
     if asked.exec_cpu_affinity.is_some() {
         return Err(Error::Unimplemented("process.execCPUAffinity".into()));

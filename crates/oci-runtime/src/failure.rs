@@ -20,13 +20,12 @@ fn text(name: &str, plan: Option<&Plan>, failure: Failure) -> Error {
     let Failure { step, index, errno } = failure;
     let cause = errno_text(errno);
     let init = plan.and_then(|plan| plan.init.as_ref());
-    if step == Step::Program || step == Step::Exec {
-        let text = match step {
-            Step::Exec => format!("exec {name}: {cause}"),
+    if step == Step::Program {
+        let text = match errno {
             _ if plan.is_some_and(|plan| plan.process.searched) && errno == Errno::NOENT => {
                 format!("exec: {name:?}: executable file not found in $PATH")
             }
-            _ if matches!(errno, Errno::NOENT | Errno::NOTDIR) => {
+            Errno::NOENT | Errno::NOTDIR => {
                 format!("exec: {name:?}: stat {name}: {cause}")
             }
             _ => format!("exec: {name:?}: {cause}"),
@@ -69,7 +68,7 @@ fn text(name: &str, plan: Option<&Plan>, failure: Failure) -> Error {
         Step::Sysctl => {
             let sysctls = init.map_or(&[][..], |init| &init.sysctls);
             let file = sysctls.get(index).map(|(file, _)| file.to_string_lossy());
-            format!("open {}: {cause}", file.unwrap_or_default())
+            format!("open /proc/{}: {cause}", file.unwrap_or_default())
         }
         Step::StartHook => {
             let reason = match errno {
@@ -88,6 +87,10 @@ fn text(name: &str, plan: Option<&Plan>, failure: Failure) -> Error {
             "current working directory is outside of container mount namespace root -- possible \
              container breakout detected"
                 .to_owned()
+        }
+        Step::MakeCwd => {
+            let cwd = root.map_or_else(String::new, |root| root.cwd.to_string_lossy().into());
+            format!("mkdir {cwd}: {cause}")
         }
         step => format!("{}: {cause}", act(step)),
     };
@@ -108,7 +111,6 @@ fn act(step: Step) -> &'static str {
         Step::HostPropagation => "error preparing rootfs: change propagation of /",
         Step::AttachRoot => "error preparing rootfs: attach the root",
         Step::DeviceLinks => "error creating links in /dev",
-        Step::MakeCwd => "create the working directory",
         Step::HostName => "sethostname",
         Step::DomainName => "setdomainname",
         Step::SwitchRoot => "error jailing process inside rootfs: pivot_root",

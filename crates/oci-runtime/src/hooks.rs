@@ -69,11 +69,11 @@ fn run_one(hook: &Hook, state: &State, inside: Inside<'_>) -> Result<(), String>
         stowd_sys::exec::duplicate_from(&file, 3).map(std::fs::File::from).map_err(|e| text(&e))
     };
     let mut input = high(memory("state")?)?;
-    let mut output = high(memory("output")?)?;
+    let (mut output, mut errors) = (high(memory("output")?)?, high(memory("errors")?)?);
     let json = serde_json::to_vec(state).map_err(|error| text(&error))?;
     input.write_all(&json).and_then(|()| input.rewind()).map_err(|error| text(&error))?;
     let (pid, pidfd) = clone_child(&CloneOptions::default(), || {
-        for (fd, number) in [(input.as_fd(), 0), (output.as_fd(), 1), (output.as_fd(), 2)] {
+        for (fd, number) in [(input.as_fd(), 0), (output.as_fd(), 1), (errors.as_fd(), 2)] {
             _ = place_fd(fd, number);
         }
         reset_signals();
@@ -101,14 +101,22 @@ fn run_one(hook: &Hook, state: &State, inside: Inside<'_>) -> Result<(), String>
     if status == Some(0) {
         return Ok(());
     }
-    let mut said = String::new();
-    _ = output.seek(SeekFrom::Start(0)).and_then(|_| output.take(4096).read_to_string(&mut said));
+    let (said, complained) = (said(&mut output), said(&mut errors));
     let status = match status {
-        Some(127) if said.is_empty() => format!("exec {}: no such file or directory", hook.path),
+        Some(127) if complained.is_empty() => {
+            format!("exec {}: no such file or directory", hook.path)
+        }
         Some(status) => format!("exit status {status}"),
         None => "ended by a signal".to_owned(),
     };
-    Err(format!("{status}, stdout and stderr: {}", said.trim_end()))
+    Err(format!("{status}, stdout: {said}, stderr: {complained}"))
+}
+
+/// The beginning of what a hook wrote.
+fn said(file: &mut std::fs::File) -> String {
+    let mut bytes = Vec::new();
+    _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(4096).read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn ends_in(pidfd: BorrowedFd<'_>, milliseconds: i32) -> bool {

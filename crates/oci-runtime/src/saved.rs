@@ -47,6 +47,7 @@ pub(crate) struct SavedConfig {
     /// Annotations as `key=value`, and `bundle=path`.
     pub(crate) labels: Vec<String>,
     pub(crate) no_new_keyring: bool,
+    pub(crate) umask: Option<u32>,
 }
 
 /// A namespace that the container has.

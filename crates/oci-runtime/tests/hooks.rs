@@ -69,7 +69,7 @@ fn a_failing_or_endless_hook_fails_the_creation() {
         }
     };
     let reason = told(json!({ "path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 4"] }));
-    assert_eq!(reason, "exit status 4, stdout and stderr: no");
+    assert_eq!(reason, "exit status 4, stdout: , stderr: no\n");
     let reason = told(json!({ "path": "/bin/sleep", "args": ["sleep", "9"], "timeout": 1 }));
     assert_eq!(reason, "hook ran past specified timeout of 1.0s");
     assert!(bench.runtime.list().unwrap().is_empty());

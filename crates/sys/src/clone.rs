@@ -65,6 +65,11 @@ impl Namespaces {
         Namespaces(self.0 | other.0)
     }
 
+    /// What is in both.
+    pub const fn intersection(self, other: Namespaces) -> Namespaces {
+        Namespaces(self.0 & other.0)
+    }
+
     /// What is in this one only.
     pub const fn without(self, other: Namespaces) -> Namespaces {
         Namespaces(self.0 & !other.0)

@@ -22,6 +22,7 @@ pub mod malloc;
 pub mod mount_attr;
 pub mod namespace;
 pub mod netif;
+pub mod own_program;
 pub mod sched;
 #[cfg(feature = "seccomp")]
 pub mod seccomp;

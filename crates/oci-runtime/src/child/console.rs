@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{Mode, OFlags, fstatfs, open as open_file};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstatfs, open as open_file, openat2};
 use rustix::io::Errno;
 use rustix::process::ioctl_tiocsctty;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
@@ -35,8 +35,12 @@ fn open_terminal(plan: &Plan, binds_console: bool, caller: Caller<'_>) -> Result
     }
     if binds_console {
         let root = open_file(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        let place = make_file(root.as_fd(), c"/dev/console")?;
-        attach(clone_of(terminal.as_fd(), Reach::One)?.as_fd(), place.fd.as_fd())?;
+        make_file(root.as_fd(), c"/dev/console")?;
+        // A link would have the terminal cover something else, such as what is to be protected.
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+        let place = openat2(&root, c"dev/console", flags, Mode::empty(), resolve)?;
+        attach(clone_of(terminal.as_fd(), Reach::One)?.as_fd(), place.as_fd())?;
     }
     caller.console(master.as_fd())?;
     drop(master);

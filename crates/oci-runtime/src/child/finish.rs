@@ -19,7 +19,7 @@ use rustix::thread::{
 use stowd_sys::exec::{close_from, cwd_is_below_root, execve, reset_signals};
 use stowd_sys::{sched, seccomp};
 
-use super::{During, Failure, Never, Outcome, Step, hooks};
+use super::{During, Failure, Never, Outcome, Step, hooks, own};
 use crate::capabilities::single;
 use crate::plan::Plan;
 use crate::plan::process::ProcessPlan;
@@ -67,7 +67,32 @@ pub(super) fn finish(plan: &Plan, label: Option<OwnedFd>, caller: Caller<'_>) ->
         load_filter(process)?;
     }
     let errno = execve(program, &process.args, &process.env, home);
+    complain(program, errno);
     Err(Failure { step: Step::Exec, index: 0, errno })
+}
+
+/// Says on standard error what kept the program from running, in the words that logs of containers
+/// have for it: a script whose interpreter is missing, a program for another machine.
+fn complain(program: &CStr, errno: Errno) {
+    let reason: &[u8] = match errno {
+        Errno::NOENT => b"no such file or directory",
+        Errno::NOEXEC => b"exec format error",
+        Errno::ACCESS => b"permission denied",
+        Errno::PERM => b"operation not permitted",
+        Errno::TOOBIG => b"argument list too long",
+        Errno::TXTBSY => b"text file busy",
+        Errno::NOMEM => b"cannot allocate memory",
+        Errno::LOOP => b"too many levels of symbolic links",
+        Errno::NOTDIR => b"not a directory",
+        Errno::ISDIR => b"is a directory",
+        Errno::INVAL => b"invalid argument",
+        Errno::IO => b"input/output error",
+        _ => b"cannot be run",
+    };
+    // Whether anybody reads it changes nothing.
+    for part in [b"exec ", program.to_bytes(), b": ", reason, b"\n"] {
+        _ = write(stderr(), part);
+    }
 }
 
 fn load_filter(process: &ProcessPlan) -> Outcome {
@@ -153,7 +178,11 @@ fn find_program(process: &ProcessPlan) -> Outcome<&CStr> {
     let mut worst = Errno::NOENT;
     for candidate in &process.candidates {
         match runnable(candidate) {
-            Ok(()) => return Ok(candidate),
+            Ok(()) => {
+                return own::refuse(candidate, process.own_program)
+                    .during(Step::Program)
+                    .map(|()| candidate.as_c_str());
+            }
             Err(Errno::NOENT | Errno::NOTDIR) if process.searched => {}
             Err(errno) => worst = errno,
         }

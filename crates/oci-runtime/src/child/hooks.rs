@@ -7,7 +7,7 @@ use rustix::process::{WaitOptions, waitpid};
 use stowd_sys::clone::{CloneOptions, clone_child};
 use stowd_sys::exec::{close_from, execve, place_fd};
 
-use super::{During, Outcome, Step};
+use super::{During, Outcome, Step, own};
 use crate::plan::{HookPlan, InitPlan};
 
 /// Runs them one after the other.
@@ -27,6 +27,9 @@ fn run_one(init: &InitPlan, hook: &HookPlan) -> Result<(), Errno> {
             _ = place_fd(text, 0);
         }
         _ = close_from(3, &[]);
+        if own::refuse(&hook.path, init.own_program).is_err() {
+            return 126;
+        }
         _ = execve(&hook.path, &hook.args, &hook.env, None);
         127
     })?;

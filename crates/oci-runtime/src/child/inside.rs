@@ -89,7 +89,7 @@ pub(super) fn make_file(root: BorrowedFd<'_>, path: &CStr) -> Result<Found> {
     }
     with_parent(root, path, |parent, name| {
         let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        drop(openat(parent, name, flags, Mode::from(0o755))?);
+        drop(openat(parent, name, flags, Mode::from(0o644))?);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(Found { fd: openat(parent, name, flags, Mode::empty())?, existed: false })
     })

@@ -9,6 +9,7 @@ mod finish;
 mod hooks;
 mod inside;
 mod mounts;
+pub(crate) mod own;
 mod rootfs;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -79,6 +80,7 @@ pub(crate) enum Step {
     Barrier,
     /// Of the plan's `start_hooks`.
     StartHook,
+    /// Never told to the caller.
     Exec,
 }
 
@@ -171,6 +173,11 @@ pub(crate) fn run(plan: &Plan, caller: Caller<'_>) -> i32 {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
+    if failure.step == Step::Exec {
+        // Told on its standard error already. It was started, as far as the caller is concerned, and
+        // ends as programs of runc's do that turn out not to be any.
+        return 255;
+    }
     // If nobody listens any more, nobody wants to know.
     _ = caller.failed(failure);
     1
@@ -180,6 +187,9 @@ pub(crate) fn run(plan: &Plan, caller: Caller<'_>) -> i32 {
 pub(crate) enum Never {}
 
 fn walk(plan: &Plan, caller: Caller<'_>) -> Outcome<Never> {
+    // Before anything else: others in a joined pid namespace must not look into this copy of the
+    // creator's memory, nor open its program.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Step::Session)?;
     plan.joiner.join().map_err(|error| error.errno).during(Step::JoinCgroup)?;
     let label = finish::open_label(plan)?;
     for (index, join) in plan.joins.iter().enumerate() {
@@ -197,7 +207,7 @@ fn walk(plan: &Plan, caller: Caller<'_>) -> Outcome<Never> {
             None
         }
     };
-    // Others in a joined pid namespace must not look into this copy of the creator's memory.
+    // Changes of identity may have undone it.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Step::Session)?;
     setsid().during(Step::Session)?;
     if let Some(standard) = &plan.streams.standard {
@@ -250,8 +260,8 @@ fn enter_new(plan: &Plan, init: &InitPlan, caller: Caller<'_>) -> Outcome {
             .during(Step::NewNamespace)?;
         namespace::enter(own, Namespaces::TIME).during(Step::NewNamespace)?;
     }
-    if init.new_cgroup {
-        namespace::unshare(Namespaces::CGROUP).during(Step::NewNamespace)?;
+    if !init.late.is_empty() {
+        namespace::unshare(init.late).during(Step::NewNamespace)?;
     }
     Ok(())
 }

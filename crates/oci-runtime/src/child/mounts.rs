@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat2, symlinkat};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2, symlinkat};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree,
@@ -23,9 +23,9 @@ pub(super) fn make(root: BorrowedFd<'_>, index: usize, step: &MountStep) -> Outc
     let target = target(root, step).during_nth(Step::MountTarget, index)?;
     let done = match &step.kind {
         MountKind::Attach { tree, .. } => attach(tree.as_fd(), target.fd.as_fd()),
-        MountKind::Filesystem(filesystem) => mount_on(root, &step.target, filesystem, &target),
+        MountKind::Filesystem(filesystem) => mount_on(filesystem, &target),
         MountKind::Unified { filesystem, instead } => {
-            match mount_on(root, &step.target, filesystem, &target) {
+            match mount_on(filesystem, &target) {
                 // Not ours to mount, or mounted elsewhere already: what the host has of it, then.
                 Err(Errno::PERM | Errno::BUSY) => bind(instead, target.fd.as_fd()),
                 result => result,
@@ -88,23 +88,32 @@ fn target(root: BorrowedFd<'_>, step: &MountStep) -> Result<Found> {
     }
 }
 
-fn mount_on(
-    root: BorrowedFd<'_>,
-    path: &CStr,
-    filesystem: &Filesystem,
-    target: &Found,
-) -> Result<()> {
-    let covered = fstat(&target.fd)?;
+fn mount_on(filesystem: &Filesystem, target: &Found) -> Result<()> {
     fchdir(&target.fd)?;
     let flags = MountFlags::from_bits_retain(filesystem.flags);
-    let data = filesystem.data.as_c_str();
-    mount(filesystem.source.as_c_str(), c".", filesystem.kind.as_c_str(), flags, data)?;
+    let mut buffer = [0u8; 4096];
+    let mut data = filesystem.data.as_c_str();
     let mode_given = data.to_bytes().windows(5).any(|part| part == b"mode=");
     if filesystem.copies_mode && target.existed && !mode_given {
-        let top = open_in(root, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        fchmod(&top, Mode::from_raw_mode(covered.st_mode & 0o7777))?;
+        data = with_mode(data, fstat(&target.fd)?.st_mode & 0o7777, &mut buffer)?;
     }
-    Ok(())
+    mount(filesystem.source.as_c_str(), c".", filesystem.kind.as_c_str(), flags, data)
+}
+
+/// `data` and the option `mode=` after it, in `buffer`.
+fn with_mode<'a>(data: &CStr, mode: u32, buffer: &'a mut [u8; 4096]) -> Result<&'a CStr> {
+    let data = data.to_bytes();
+    let separator: &[u8] = if data.is_empty() { b"" } else { b"," };
+    let digit = |at: u32| b'0' + (mode >> at & 7) as u8;
+    let digits = [digit(9), digit(6), digit(3), digit(0)];
+    let mut length = 0;
+    // What is left of the buffer is zeros, which end the string.
+    for part in [data, separator, b"mode=", &digits, b"\0"] {
+        let place = buffer.get_mut(length..length + part.len()).ok_or(Errno::TOOBIG)?;
+        place.copy_from_slice(part);
+        length += part.len();
+    }
+    CStr::from_bytes_until_nul(buffer).map_err(|_| Errno::TOOBIG)
 }
 
 fn bind(source: &CStr, target: BorrowedFd<'_>) -> Result<()> {

@@ -4,11 +4,14 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fstat, mknodat, open, openat,
-    symlinkat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chmodat, chownat, fstat, fstatfs,
+    mknodat, open, openat, openat2, symlinkat, unlinkat,
 };
 use rustix::io::{Errno, Result, write};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, unmount,
+};
 use rustix::process::{chdir, chroot, fchdir, pivot_root, umask};
 use stowd_sys::mount_attr::{ATTR_RDONLY, MountAttr, Reach, set_attr};
 
@@ -17,7 +20,7 @@ use super::mounts::{attach, change_host, clone_of, make, make_read_only};
 use super::{During, Outcome, Step};
 use crate::options::RootSwitch;
 use crate::plan::InitPlan;
-use crate::plan::mounts::set_propagation;
+use crate::plan::mounts::{PROC_SUPER_MAGIC, set_propagation};
 use crate::plan::options::{MS_REC, MS_SLAVE};
 use crate::plan::rootfs::{DevicePlan, RootPlan};
 use crate::sync::Caller;
@@ -68,17 +71,31 @@ pub(super) fn protect(plan: &RootPlan) -> Outcome {
     for (index, path) in plan.read_only_paths.iter().enumerate() {
         protect_path(root.as_fd(), path).during_nth(Step::ReadOnlyPath, index)?;
     }
+    let mut empty = None;
     for (index, path) in plan.masked_paths.iter().enumerate() {
-        mask_path(root.as_fd(), path, &plan.mask_data).during_nth(Step::MaskedPath, index)?;
+        mask_path(root.as_fd(), path, plan.mask_label.as_deref(), &mut empty)
+            .during_nth(Step::MaskedPath, index)?;
     }
     chdir(c"/").during(Step::Cwd)
 }
 
 /// Writes kernel parameters, by way of the host's `/proc`, which shows those of our namespaces.
+///
+/// In a joined mount namespace it is not the host's, but whatever is there: nothing that is mounted
+/// or linked in it may turn a value to another file.
 pub(super) fn set_sysctls(init: &InitPlan) -> Outcome {
+    if init.sysctls.is_empty() {
+        return Ok(());
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = open(c"/proc", flags, Mode::empty()).during(Step::Sysctl)?;
+    if fstatfs(&proc).during(Step::Sysctl)?.f_type as u64 != PROC_SUPER_MAGIC {
+        return Err(Errno::NODEV).during(Step::Sysctl);
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
     for (index, (path, value)) in init.sysctls.iter().enumerate() {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        openat(CWD, path.as_c_str(), flags, Mode::empty())
+        openat2(&proc, path.as_c_str(), flags, Mode::empty(), resolve)
             .and_then(|file| write(&file, value.to_bytes()))
             .during_nth(Step::Sysctl, index)?;
     }
@@ -180,15 +197,27 @@ fn protect_path(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
     attach(tree.as_fd(), place.as_fd())
 }
 
-fn mask_path(root: BorrowedFd<'_>, path: &CStr, data: &CStr) -> Result<()> {
+/// Covers what is at `path`: a directory with `empty`, which is mounted for the first one and shared
+/// by all others, anything else with `/dev/null`.
+fn mask_path(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    label: Option<&CStr>,
+    empty: &mut Option<OwnedFd>,
+) -> Result<()> {
     let place = match open_in(root, path, OFlags::PATH) {
         Ok(place) => place,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(errno) => return Err(errno),
     };
     if FileType::from_raw_mode(fstat(&place)?.st_mode) == FileType::Directory {
-        fchdir(&place)?;
-        return mount(c"tmpfs", c".", c"tmpfs", MountFlags::RDONLY, data);
+        if let Some(empty) = empty {
+            return attach(clone_of(empty.as_fd(), Reach::One)?.as_fd(), place.as_fd());
+        }
+        let made = empty_folder(label)?;
+        attach(made.as_fd(), place.as_fd())?;
+        *empty = Some(made);
+        return Ok(());
     }
     let null = open_in(root, c"/dev/null", OFlags::PATH)?;
     let stat = fstat(&null)?;
@@ -198,4 +227,19 @@ fn mask_path(root: BorrowedFd<'_>, path: &CStr, data: &CStr) -> Result<()> {
         return Err(Errno::NODEV);
     }
     attach(clone_of(null.as_fd(), Reach::One)?.as_fd(), place.as_fd())
+}
+
+/// A file system with nothing in it and no room for anything, in no place yet.
+fn empty_folder(label: Option<&CStr>) -> Result<OwnedFd> {
+    let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, c"source", c"tmpfs")?;
+    // A way to write there must not become a way to use up memory.
+    fsconfig_set_string(&context, c"nr_blocks", c"1")?;
+    fsconfig_set_string(&context, c"nr_inodes", c"1")?;
+    if let Some(label) = label {
+        fsconfig_set_string(&context, c"context", label)?;
+    }
+    fsconfig_set_flag(&context, c"ro")?;
+    fsconfig_create(&context)?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
 }

@@ -3,6 +3,7 @@
 //! Everything that allocates, reads files or can be refused by looking happens here, in the calling
 //! process; the child walks through the plan with system calls alone.
 
+pub(crate) mod copy_up;
 pub(crate) mod idmap;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
@@ -17,8 +18,10 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 use stowd_cgroups::Joiner;
+use stowd_sys::clone::Namespaces;
 use stowd_sys::exec::ExecStrings;
 
+use crate::child::own::FileId;
 use crate::error::{Error, Result};
 use namespaces::Join;
 use process::ProcessPlan;
@@ -49,13 +52,13 @@ pub(crate) struct InitPlan {
     pub(crate) asks_for_maps: bool,
     /// Whether it makes a time namespace.
     pub(crate) new_time: bool,
-    /// Whether it makes a cgroup namespace.
-    pub(crate) new_cgroup: bool,
+    /// Namespaces that it makes itself, as root of its user namespace and in its cgroup.
+    pub(crate) late: Namespaces,
     /// Whether its network namespace is new, so that the loopback interface is down.
     pub(crate) new_network: bool,
     /// Its session keyring.
     pub(crate) keyring: Option<CString>,
-    /// Kernel parameters: files below `/proc/sys`, and their values.
+    /// Kernel parameters: files below `/proc`, and their values.
     pub(crate) sysctls: Vec<(CString, CString)>,
     /// The host name, if it is to be set.
     pub(crate) hostname: String,
@@ -65,6 +68,8 @@ pub(crate) struct InitPlan {
     pub(crate) root: Option<RootPlan>,
     /// The directory with the start barrier.
     pub(crate) state_dir: OwnedFd,
+    /// The creator's program, which they must not be.
+    pub(crate) own_program: FileId,
     /// Hooks that run in the container before the program.
     pub(crate) start_hooks: Vec<HookPlan>,
     /// What they read.

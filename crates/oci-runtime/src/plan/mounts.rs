@@ -5,7 +5,7 @@
 //! reach, and it leaves no moment at which a read-only mount is writable.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, fstat, fstatfs};
@@ -18,7 +18,7 @@ use super::idmap::IdMaps;
 use super::options::{
     self, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_SLAVE, MountOptions,
 };
-use super::{c_string, wrong};
+use super::{c_string, copy_up, wrong};
 use crate::Error;
 use crate::error::{Result, StartError, errno_text};
 use crate::spec::Mount;
@@ -92,8 +92,6 @@ pub(crate) struct Filesystem {
     pub(crate) plain_directory: bool,
     /// Whether it gets the mode of the directory that it covers (tmpfs).
     pub(crate) copies_mode: bool,
-    /// Whether it gets the content of the directory that it covers.
-    pub(crate) copy_up: bool,
 }
 
 /// One v1 tree for the container's `/sys/fs/cgroup`.
@@ -132,6 +130,8 @@ pub(crate) struct MountContext<'a> {
     pub(crate) cgroup: &'a Paths,
     pub(crate) layout: &'a Layout,
     pub(crate) id_maps: &'a mut IdMaps,
+    /// The root, as [`root_tree`] gives it.
+    pub(crate) tree: BorrowedFd<'a>,
 }
 
 impl MountContext<'_> {
@@ -177,20 +177,6 @@ impl MountContext<'_> {
             kind,
             read_only_later: later,
         })
-    }
-
-    /// The root file system as a detached tree.
-    pub(crate) fn root(&self, path: &Path) -> Result<OwnedFd> {
-        let tree = clone_tree(path, Reach::Tree).map_err(|errno| {
-            start(format!(
-                "error preparing rootfs: open_tree {}: {}",
-                path.display(),
-                errno_text(errno)
-            ))
-        })?;
-        self.leave_peers(&tree)
-            .map_err(|errno| start(format!("error preparing rootfs: {}", errno_text(errno))))?;
-        Ok(tree)
     }
 
     fn bind(&mut self, mount: &Mount, parsed: &MountOptions) -> Result<MountKind> {
@@ -284,13 +270,9 @@ impl MountContext<'_> {
             data: c_string("mount options", &data)?,
             plain_directory: matches!(kind, "proc" | "sysfs"),
             copies_mode: kind == "tmpfs",
-            copy_up: parsed.copy_up && kind == "tmpfs",
         };
-        if filesystem.copy_up {
-            return Err(Error::Unimplemented(format!(
-                "mount option tmpcopyup (on {:?})",
-                mount.destination
-            )));
+        if parsed.copy_up && kind == "tmpfs" {
+            return self.copied(mount, parsed, &filesystem, &data);
         }
         if kind == "cgroup2" && self.layout.mode() == Mode::Unified {
             let own = self.cgroup.get("").filter(|_| self.cgroup_namespace);
@@ -300,6 +282,31 @@ impl MountContext<'_> {
             return Ok(MountKind::Unified { filesystem, instead });
         }
         Ok(MountKind::Filesystem(filesystem))
+    }
+
+    /// A tmpfs with what it covers.
+    fn copied(
+        &self,
+        mount: &Mount,
+        parsed: &MountOptions,
+        filesystem: &Filesystem,
+        data: &str,
+    ) -> Result<MountKind> {
+        let target = c_string("mount destination", &clean(&mount.destination).to_string_lossy())?;
+        let attributes = options::attributes(filesystem.flags);
+        let made = copy_up::tmpfs(self.tree, &target, &filesystem.source, data, attributes);
+        let failed = |error: &dyn std::fmt::Display| {
+            self.failed(mount, &format!("copy up {}: {error}", mount.destination))
+        };
+        let tree = made.map_err(|error| failed(&crate::error::io_text(&error)))?;
+        for change in &parsed.propagation {
+            set_propagation(&tree, *change).map_err(|errno| failed(&errno_text(errno)))?;
+        }
+        if parsed.recursive != MountAttr::default() {
+            mount_attr::set_attr(&tree, Reach::Tree, &parsed.recursive)
+                .map_err(|errno| failed(&errno_text(errno)))?;
+        }
+        Ok(MountKind::Attach { tree, shape: Shape::Directory })
     }
 
     fn cgroup_trees(&self, mount: &Mount, parsed: &MountOptions) -> Result<MountKind> {
@@ -350,11 +357,7 @@ impl MountContext<'_> {
     /// Keeps mount events of a tree cloned in the caller's namespace from reaching its origin, as
     /// they would not if it had been cloned in the container's.
     fn leave_peers(&self, tree: &OwnedFd) -> rustix::io::Result<()> {
-        match self.root_propagation.unwrap_or(MS_SLAVE | MS_REC) {
-            flags if flags & options::MS_SHARED != 0 => Ok(()),
-            flags if flags & MS_SLAVE != 0 => set_propagation(tree, MS_SLAVE | MS_REC),
-            _ => set_propagation(tree, options::MS_PRIVATE | MS_REC),
-        }
+        leave_peers(tree, self.root_propagation)
     }
 
     fn failed(&self, mount: &Mount, reason: &str) -> Error {
@@ -362,6 +365,24 @@ impl MountContext<'_> {
             "error mounting {:?} to rootfs at {:?}: {reason}",
             mount.source, mount.destination
         ))
+    }
+}
+
+/// The root file system as a detached tree.
+pub(crate) fn root_tree(path: &Path, propagation: Option<u32>) -> Result<OwnedFd> {
+    let failed =
+        |what: String, errno| start(format!("error preparing rootfs: {what}{}", errno_text(errno)));
+    let tree = clone_tree(path, Reach::Tree)
+        .map_err(|errno| failed(format!("open_tree {}: ", path.display()), errno))?;
+    leave_peers(&tree, propagation).map_err(|errno| failed(String::new(), errno))?;
+    Ok(tree)
+}
+
+fn leave_peers(tree: &OwnedFd, propagation: Option<u32>) -> rustix::io::Result<()> {
+    match propagation.unwrap_or(MS_SLAVE | MS_REC) {
+        flags if flags & options::MS_SHARED != 0 => Ok(()),
+        flags if flags & MS_SLAVE != 0 => set_propagation(tree, MS_SLAVE | MS_REC),
+        _ => set_propagation(tree, options::MS_PRIVATE | MS_REC),
     }
 }
 
@@ -429,7 +450,7 @@ fn start(text: String) -> Error {
     Error::Start(StartError::in_init(text))
 }
 
-const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+pub(crate) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 #[cfg(test)]
 mod tests {

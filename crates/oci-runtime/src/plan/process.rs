@@ -1,5 +1,6 @@
 //! The program and what it runs with.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 
 use rustix::process::{Gid, Resource, Rlimit, Uid};
@@ -8,7 +9,8 @@ use stowd_sys::sched::SchedAttr;
 
 use super::{c_string, seccomp, wrong};
 use crate::capabilities::CapabilityMasks;
-use crate::error::{Error, Result};
+use crate::child::own::FileId;
+use crate::error::{Error, Result, StartError};
 use crate::spec::{Capabilities, Process};
 
 /// The program and what it runs with.
@@ -24,6 +26,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) env: ExecStrings,
     /// Whether `HOME` is to be looked up.
     pub(crate) needs_home: bool,
+    /// The creator's own program, which must not be run.
+    pub(crate) own_program: FileId,
     pub(crate) cwd: CString,
     pub(crate) uid: Uid,
     pub(crate) gid: Gid,
@@ -49,12 +53,13 @@ impl ProcessPlan {
         warnings: &mut Vec<String>,
     ) -> Result<ProcessPlan> {
         let Some(name) = process.args.first() else {
-            return Err(wrong("process args must not be empty"));
+            return Err(wrong("args must not be empty"));
         };
         if !process.cwd.starts_with('/') {
             return Err(wrong("Cwd must be an absolute path"));
         }
-        let (candidates, searched) = candidates(name, &process.env)?;
+        let env = environment(&process.env)?;
+        let (candidates, searched) = candidates(name, &env)?;
         let mut capabilities =
             CapabilityMasks::resolve(process.capabilities.as_ref().or(fallback), warnings);
         let own = rustix::thread::capabilities(None).map_err(Error::system("capget"))?;
@@ -68,8 +73,9 @@ impl ProcessPlan {
             candidates,
             searched,
             args: ExecStrings::new(strings("process argument", &process.args)?),
-            env: ExecStrings::new(strings("environment variable", &process.env)?),
-            needs_home: !process.env.iter().any(|pair| pair.starts_with("HOME=")),
+            env: ExecStrings::new(strings("environment variable", &env)?),
+            needs_home: !env.iter().any(|pair| pair.starts_with("HOME=")),
+            own_program: own_program()?,
             cwd: c_string("cwd", &process.cwd)?,
             uid: Uid::from_raw(user.uid),
             gid: Gid::from_raw(user.gid),
@@ -86,6 +92,30 @@ impl ProcessPlan {
             personality: None,
         })
     }
+}
+
+fn own_program() -> Result<FileId> {
+    let path = "/proc/self/exe";
+    let stat = rustix::fs::stat(path).map_err(|e| Error::file("stat", path.as_ref(), e))?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// The variables, each name once with the value that it has last; without an empty `HOME`, in whose
+/// place comes that of the user.
+fn environment(pairs: &[String]) -> Result<Vec<String>> {
+    let mut kept: Vec<String> = Vec::with_capacity(pairs.len());
+    let mut names = HashSet::with_capacity(pairs.len());
+    for pair in pairs.iter().rev() {
+        let Some((name, value)) = pair.split_once('=') else {
+            let text = format!("invalid environment variable: {pair:?}");
+            return Err(Error::Start(StartError::in_init(text)));
+        };
+        if names.insert(name) && !(name == "HOME" && value.is_empty()) {
+            kept.push(pair.clone());
+        }
+    }
+    kept.reverse();
+    Ok(kept)
 }
 
 /// Where a program may be, and whether `PATH` says so.
@@ -210,6 +240,13 @@ const RESOURCES: [(&str, Resource); 16] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_has_the_value_that_it_was_given_last() {
+        let given = ["HOME=/x", "B=2", "A=", "B=3=4", "HOME="].map(str::to_owned);
+        assert_eq!(environment(&given).unwrap(), ["A=", "B=3=4"]);
+        assert!(environment(&["alone".to_owned()]).is_err());
+    }
 
     #[test]
     fn programs_are_looked_for_where_path_says() {

@@ -1,7 +1,7 @@
 //! The container's view of files, prepared.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Dev, FileType, makedev};
@@ -10,7 +10,7 @@ use stowd_cgroups::{Layout, Paths};
 use stowd_sys::clone::Namespaces;
 
 use super::idmap::IdMaps;
-use super::mounts::{MountContext, MountStep, clean};
+use super::mounts::{MountContext, MountStep, clean, root_tree};
 use super::namespaces::NamespacePlan;
 use super::options::{self, MS_REC, MS_SHARED, MS_SLAVE};
 use super::{c_string, wrong};
@@ -39,8 +39,8 @@ pub(crate) struct RootPlan {
     pub(crate) core_link: bool,
     pub(crate) read_only_paths: Vec<CString>,
     pub(crate) masked_paths: Vec<CString>,
-    /// Mount options of the file systems that mask directories.
-    pub(crate) mask_data: CString,
+    /// The SELinux context of the file system that masks directories.
+    pub(crate) mask_label: Option<CString>,
     /// Where the working directory will be, made if it is missing.
     pub(crate) cwd: CString,
 }
@@ -89,6 +89,7 @@ pub(crate) fn plan(context: &RootContext<'_>) -> Result<RootPlan> {
         joined.map(|namespace| namespace.path.as_str().into()),
     );
     let user_namespace = namespaces.has(Namespaces::USER);
+    let tree = root_tree(&path, propagation)?;
     let mut mounts = MountContext {
         bundle,
         label: &linux.mount_label,
@@ -98,8 +99,8 @@ pub(crate) fn plan(context: &RootContext<'_>) -> Result<RootPlan> {
         cgroup,
         layout: Layout::get().map_err(Error::cgroup("cgroups"))?,
         id_maps: &mut id_maps,
+        tree: tree.as_fd(),
     };
-    let tree = mounts.root(&path)?;
     let steps =
         spec.mounts.iter().map(|mount| mounts.prepare(mount)).collect::<Result<Vec<_>>>()?;
     let own_dev = !spec.mounts.iter().any(|mount| {
@@ -116,9 +117,9 @@ pub(crate) fn plan(context: &RootContext<'_>) -> Result<RootPlan> {
             })
             .collect()
     };
-    let mask_data = match linux.mount_label.as_str() {
-        "" => String::new(),
-        label => format!("context={label:?}"),
+    let mask_label = match linux.mount_label.as_str() {
+        "" => None,
+        label => Some(c_string("mountLabel", label)?),
     };
     let cwd = spec.process.as_ref().map_or("/", |process| process.cwd.as_str());
     Ok(RootPlan {
@@ -138,7 +139,7 @@ pub(crate) fn plan(context: &RootContext<'_>) -> Result<RootPlan> {
         core_link: Path::new("/proc/kcore").exists(),
         read_only_paths: paths("readonlyPaths", &linux.readonly_paths)?,
         masked_paths: paths("maskedPaths", &linux.masked_paths)?,
-        mask_data: c_string("mountLabel", &mask_data)?,
+        mask_label,
         cwd: c_string("cwd", &clean(cwd).to_string_lossy())?,
     })
 }

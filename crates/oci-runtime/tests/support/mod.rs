@@ -132,7 +132,7 @@ pub(crate) fn reap(pid: Pid) -> WaitStatus {
     waitpid(Some(pid), WaitOptions::empty()).expect("waitpid").expect("a status").1
 }
 
-fn make_rootfs(root: &Path) {
+pub(crate) fn make_rootfs(root: &Path) {
     for dir in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "home/user"] {
         fs::create_dir_all(root.join(dir)).expect("a folder of the root");
     }
