@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -19,7 +19,7 @@ use stowd_core::progress::{Progress, Sink};
 use stowd_core::streaming::Stream;
 use stowd_core::transfer::{self, Credentials, Destination, RegistryRef, Secret, Source};
 use stowd_core::{Error, Result, Scope};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
 
 use crate::call::{client, failed, scoped};
@@ -29,6 +29,12 @@ use crate::streaming::{RemoteStream, Streaming};
 const PIECE: usize = 1 << 20;
 /// How much the daemon may send ahead of the archive's writer.
 const WINDOW: i32 = 8 << 20;
+/// What an archive ends with (POSIX pax, two blocks of zeros).
+const ARCHIVE_END: [u8; 1024] = [0; 1024];
+/// How long nothing may come of an archive that looks complete after its transfer is over.
+const QUIET: Duration = Duration::from_millis(200);
+/// The same for one that does not.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// A daemon's transfers.
 #[derive(Clone, Debug)]
@@ -38,8 +44,9 @@ pub struct Transfer {
 }
 
 /// What runs beside a transfer and ends with it.
-#[derive(Default)]
 struct Beside {
+    /// Whether the call is over.
+    over: watch::Receiver<bool>,
     /// Must have ended before the transfer counts as done: an archive's last bytes.
     needed: Vec<BoxFuture<'static, Result<()>>>,
     /// Serves as long as the transfer lasts.
@@ -87,7 +94,8 @@ impl Transfer {
             Destination::Images(store) => Ok(Any::pack(&wire::ImageStore::from(store))),
             Destination::Archive(writer, export) => {
                 let (id, stream) = self.stream(scope, "export").await?;
-                beside.needed.push(Box::pin(receive_archive(writer, stream)));
+                let over = beside.over.clone();
+                beside.needed.push(Box::pin(receive_archive(writer, stream, over)));
                 Ok(Any::pack(&export_stream(export, &id)))
             }
         }
@@ -132,7 +140,8 @@ impl transfer::Transfer for Transfer {
         destination: Destination,
         progress: Arc<dyn Sink>,
     ) -> Result<()> {
-        let mut beside = Beside::default();
+        let (end, over) = watch::channel(false);
+        let mut beside = Beside { over, needed: Vec::new(), serving: Vec::new() };
         let source = self.source(scope, source, &mut beside).await?;
         let destination = self.destination(scope, destination, &mut beside).await?;
         let (id, reports) = self.stream(scope, "progress").await?;
@@ -144,7 +153,11 @@ impl transfer::Transfer for Transfer {
         };
         let mut client = self.client.clone();
         let request = scoped(scope, request)?;
-        let call = async move { client.transfer(request).await.map_err(failed) };
+        let call = async move {
+            let answer = client.transfer(request).await.map_err(failed);
+            end.send_replace(true);
+            answer
+        };
         let mut serving: FuturesUnordered<_> = beside.serving.into_iter().collect();
         let serve = async {
             while let Some(served) = serving.next().await {
@@ -206,7 +219,14 @@ async fn send_archive(mut reader: Box<dyn Read + Send>, stream: RemoteStream) ->
 }
 
 /// Writes an archive that the daemon sends.
-async fn receive_archive(mut writer: Box<dyn Write + Send>, stream: RemoteStream) -> Result<()> {
+///
+/// containerd does not end the stream: after the call is over, the archive is complete when it looks
+/// so and nothing more comes.
+async fn receive_archive(
+    mut writer: Box<dyn Write + Send>,
+    stream: RemoteStream,
+    mut over: watch::Receiver<bool>,
+) -> Result<()> {
     let (pieces, mut queue) = mpsc::channel::<Bytes>(2);
     // Writing may block. The thread ends with its first error or with the last piece.
     let written = tokio::task::spawn_blocking(move || {
@@ -216,6 +236,7 @@ async fn receive_archive(mut writer: Box<dyn Write + Send>, stream: RemoteStream
         writer.flush()
     });
     let mut window = 0;
+    let mut tail = BytesMut::new();
     loop {
         if window < WINDOW / 2 {
             let update = WINDOW - window;
@@ -224,7 +245,19 @@ async fn receive_archive(mut writer: Box<dyn Write + Send>, stream: RemoteStream
             let _ = stream.send(message.into()).await;
             window = WINDOW;
         }
-        let Some(wire::Data { data }) = next(&stream).await? else { break };
+        let is_whole = tail[..] == ARCHIVE_END;
+        let message = tokio::select! {
+            message = next(&stream) => message?,
+            () = quiet(&mut over, if is_whole { QUIET } else { STALLED }) => {
+                if !is_whole {
+                    return Err(Error::data_loss("the archive's end has not come"));
+                }
+                None
+            }
+        };
+        let Some(wire::Data { data }) = message else { break };
+        tail.extend_from_slice(&data[data.len().saturating_sub(ARCHIVE_END.len())..]);
+        let _ = tail.split_to(tail.len().saturating_sub(ARCHIVE_END.len()));
         window -= i32::try_from(data.len()).unwrap_or(i32::MAX).min(window);
         if pieces.send(data).await.is_err() {
             // The thread has ended, with an error.
@@ -237,6 +270,13 @@ async fn receive_archive(mut writer: Box<dyn Write + Send>, stream: RemoteStream
         Ok(written) => written.map_err(|error| Error::io("write archive", &error)),
         Err(error) => Err(Error::internal(format_args!("write archive: {error}"))),
     }
+}
+
+/// Ends so long after the call.
+async fn quiet(over: &mut watch::Receiver<bool>, time: Duration) {
+    // An error says that the call was dropped, and this with it.
+    let _ = over.wait_for(|over| *over).await;
+    tokio::time::sleep(time).await;
 }
 
 /// Answers the daemon's questions for credentials.
