@@ -11,7 +11,7 @@ pub struct Resources {
     pub memory: Memory,
     /// CPU time and placement.
     pub cpu: Cpu,
-    /// Most tasks; negative means unlimited, zero is treated as 1 (as systemd and runc do).
+    /// Most tasks; negative means unlimited.
     pub pids_limit: Option<i64>,
     /// Block devices.
     pub block_io: BlockIo,

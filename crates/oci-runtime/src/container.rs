@@ -113,12 +113,15 @@ impl Container {
     pub fn kill(&self, signal: i32) -> Result<()> {
         let gone = || Error::NotRunning { id: self.saved.id.clone() };
         let shared_pids = !self.saved.config.namespaces.iter().any(|one| one.kind == "NEWPID");
-        if signal == SIGKILL && shared_pids {
+        let running = self.pidfd.as_ref().filter(|_| self.runs());
+        let all = signal == SIGKILL && shared_pids;
+        if all {
             // Without a pid namespace of its own, init's end does not end the others.
             self.cgroup.kill().map_err(Error::cgroup("kill"))?;
         }
-        let pidfd = self.pidfd.as_ref().filter(|_| self.runs()).ok_or_else(gone)?;
-        match stowd_sys::signal::send(pidfd, signal) {
+        match stowd_sys::signal::send(running.ok_or_else(gone)?, signal) {
+            // It may have gone with the others just now, as was asked.
+            Err(Errno::SRCH) if all => {}
             Err(Errno::SRCH) => return Err(gone()),
             result => result.map_err(Error::system("kill"))?,
         }

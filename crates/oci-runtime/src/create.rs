@@ -1,7 +1,6 @@
 //! Making a container.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::fs::{DirBuilder, File};
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,6 +22,7 @@ use crate::plan::process::ProcessPlan;
 use crate::plan::resources::{Devices, resources};
 use crate::plan::rootfs::{self, RootContext};
 use crate::plan::streams::{Streams, above};
+use crate::plan::sysctls::sysctls;
 use crate::plan::{InitPlan, Plan, c_string, seccomp, wrong};
 use crate::saved::{Saved, SavedConfig, SavedNamespace, start_time};
 use crate::spec::{Hooks, Linux, Process, Spec};
@@ -280,57 +280,6 @@ fn other_joins(namespaces: &NamespacePlan) -> Result<Vec<crate::plan::namespaces
         .collect()
 }
 
-/// Kernel parameters that belong to the container's namespaces; others would change the host.
-fn sysctls(linux: &Linux, namespaces: &NamespacePlan) -> Result<Vec<(CString, CString)>> {
-    const IPC: [&str; 9] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-        "fs.mqueue",
-    ];
-    let mut found = Vec::with_capacity(linux.sysctl.len());
-    for (name, value) in &linux.sysctl {
-        // A name with a slash uses dots within a part: `net/ipv4/conf/eth0.1/rp_filter`.
-        let path = match (name.find('/'), name.find('.')) {
-            (Some(slash), Some(dot)) if slash < dot => name.clone(),
-            (Some(_), None) => name.clone(),
-            _ => name
-                .chars()
-                .map(|c| match c {
-                    '.' => '/',
-                    '/' => '.',
-                    c => c,
-                })
-                .collect(),
-        };
-        let dotted = path.replace('/', ".");
-        if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
-            return Err(wrong(&format!("sysctl {name:?} is not a kernel parameter")));
-        }
-        let need = if IPC.iter().any(|known| dotted == *known) || dotted.starts_with("fs.mqueue.") {
-            Namespaces::IPC
-        } else if dotted.starts_with("net.") {
-            Namespaces::NETWORK
-        } else if dotted == "kernel.domainname" || dotted == "kernel.hostname" {
-            Namespaces::UTS
-        } else if dotted.starts_with("user.") {
-            Namespaces::USER
-        } else {
-            return Err(wrong(&format!("sysctl {name:?} is not in a separate kernel namespace")));
-        };
-        if !namespaces.has(need) {
-            return Err(wrong(&format!("sysctl {name:?} is not allowed in the hosts namespace")));
-        }
-        found.push((c_string("sysctl", &format!("sys/{path}"))?, c_string("sysctl", value)?));
-    }
-    Ok(found)
-}
-
 /// Says what of a specification is not done, before anything is.
 fn refuse(linux: &Linux) -> Result<()> {
     let intel = linux.intel_rdt.is_some();
@@ -484,8 +433,12 @@ impl NewCgroup {
             .map_err(Error::cgroup("cgroupsPath"))?;
         let none = spec::Resources::default();
         let limits = resources(linux.resources.as_ref().unwrap_or(&none), Devices::Set)?;
-        let cgroup = Cgroup::create(layout, &path, &limits)
-            .map_err(Error::cgroup("unable to apply cgroup configuration"))?;
+        if !limits.unified.is_empty() && layout.mode() != stowd_cgroups::Mode::Unified {
+            return Err(wrong("invalid configuration: cannot use unified on cgroup v1"));
+        }
+        let cgroup = Cgroup::create(layout, &path, &limits).map_err(Error::cgroup(
+            "unable to start container process: unable to apply cgroup configuration",
+        ))?;
         Ok(NewCgroup { cgroup, kept: false })
     }
 

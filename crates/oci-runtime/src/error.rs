@@ -64,7 +64,7 @@ pub enum Error {
         reason: String,
     },
     /// A cgroup could not be made, changed or read.
-    #[error("{act}: {source}")]
+    #[error("{act}: {}", cgroup_text(source))]
     Cgroup {
         /// What was done.
         act: &'static str,
@@ -186,6 +186,17 @@ pub(crate) fn errno_text(errno: Errno) -> String {
     io_text(&std::io::Error::from(errno))
 }
 
+/// A cgroup's error with the kernel's answer, which it keeps apart, in runc's words.
+fn cgroup_text(error: &stowd_cgroups::Error) -> String {
+    match (error, error.errno()) {
+        (stowd_cgroups::Error::Write { path, value, source }, _) => {
+            format!("failed to write {value:?}: write {}: {}", path.display(), errno_text(*source))
+        }
+        (_, Some(errno)) => format!("{error}: {}", errno_text(errno)),
+        (_, None) => error.to_string(),
+    }
+}
+
 pub(crate) fn io_text(error: &std::io::Error) -> String {
     let mut text = error.to_string();
     if let Some(at) = text.find(" (os error") {
@@ -206,5 +217,12 @@ mod tests {
         assert_eq!(errno_text(Errno::NOEXEC), "exec format error");
         let error = Error::file("open", Path::new("/x"), Errno::ISDIR);
         assert_eq!(error.to_string(), "open /x: is a directory");
+        let source = stowd_cgroups::Error::Write {
+            path: "/x".into(),
+            value: "99".into(),
+            source: Errno::RANGE,
+        };
+        let words = "act: failed to write \"99\": write /x: numerical result out of range";
+        assert_eq!(Error::Cgroup { act: "act", source }.to_string(), words);
     }
 }

@@ -216,7 +216,8 @@ fn set_limit(
             Ok(())
         }
         Err(errno) => Err(Error::Start(crate::StartError::in_init(format!(
-            "error setting rlimits for {name}: {}",
+            "error setting rlimits for ready process: error setting rlimit type {}: {}",
+            resource as u32,
             errno_text(errno)
         )))),
     }

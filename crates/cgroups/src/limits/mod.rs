@@ -18,9 +18,9 @@ use crate::{Error, Result, file};
 /// Why a limit cannot be set without its controller, as runc words it.
 const NO_LIMIT: &str = "cannot set limit: container could not join or create cgroup";
 
-/// The value for `pids.max`. Zero becomes 1, as systemd cannot express it; the effect is the same.
+/// The value for `pids.max`.
 fn pids_max(limit: i64) -> String {
-    if limit < 0 { "max".into() } else { limit.max(1).to_string() }
+    if limit < 0 { "max".into() } else { limit.to_string() }
 }
 
 /// Writes the limits on RDMA devices, the same on v1 and v2.

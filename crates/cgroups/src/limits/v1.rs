@@ -36,7 +36,7 @@ pub(crate) fn set(paths: &Paths, resources: &Resources) -> Result<()> {
     if let Some(path) = with("cpu", needs_cpu(cpu))? {
         set_cpu(path, cpu)?;
     }
-    if let Some(limit) = resources.pids_limit
+    if let Some(limit) = wanted(resources.pids_limit)
         && let Some(path) = with("pids", true)?
     {
         file::write(path, "pids.max", &pids_max(limit))?;

@@ -13,7 +13,7 @@ use crate::{Error, Result, devices, file};
 /// Writes all limits that `resources` has.
 pub(crate) fn set(path: &Path, resources: &Resources) -> Result<()> {
     let Resources { memory, cpu, .. } = resources;
-    if let Some(limit) = resources.pids_limit {
+    if let Some(limit) = wanted(resources.pids_limit) {
         explain(path, "pids", file::write(path, "pids.max", &pids_max(limit)))?;
     }
     explain(path, "memory", set_memory(path, memory))?;

@@ -13,6 +13,7 @@ pub(crate) mod resources;
 pub(crate) mod rootfs;
 pub(crate) mod seccomp;
 pub(crate) mod streams;
+pub(crate) mod sysctls;
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;

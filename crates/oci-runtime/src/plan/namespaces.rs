@@ -48,10 +48,12 @@ impl NamespacePlan {
         let mut seen = Namespaces::NONE;
         for Namespace { kind, path } in &linux.namespaces {
             let Some(&(_, flag, ..)) = KINDS.iter().find(|(name, ..)| name == kind) else {
-                return Err(wrong(&format!("namespace {kind:?} does not exist")));
+                return Err(wrong(&format!("namespace {{{kind:?} {path:?}}} does not exist")));
             };
             if seen.contains(flag) {
-                return Err(wrong(&format!("malformed spec file: duplicated ns {kind:?}")));
+                return Err(wrong(&format!(
+                    "malformed spec file: duplicated ns {{{kind:?} {path:?}}}"
+                )));
             }
             seen = seen | flag;
             if path.is_empty() {
@@ -59,7 +61,11 @@ impl NamespacePlan {
                 continue;
             }
             let fd = openat(CWD, path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|errno| Error::file("open", path.as_ref(), errno))?;
+                .map_err(|errno| {
+                    // As runc's callers know it, who looks at it before it opens it.
+                    let act = "unable to create new parent process: namespace path: lstat";
+                    Error::file(act, path.as_ref(), errno)
+                })?;
             let join = Join { fd, kind: flag, path: path.clone() };
             match kind.as_str() {
                 "pid" => plan.pid = Some(join),

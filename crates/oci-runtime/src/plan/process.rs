@@ -141,7 +141,7 @@ fn rlimits(process: &Process) -> Result<Vec<(Resource, Rlimit, String)>> {
     let mut limits: Vec<(Resource, Rlimit, String)> = Vec::new();
     for limit in &process.rlimits {
         let Some(&(_, resource)) = RESOURCES.iter().find(|(name, _)| *name == limit.kind) else {
-            return Err(wrong(&format!("invalid rlimit type {:?}", limit.kind)));
+            return Err(wrong(&format!("wrong rlimit value: {}", limit.kind)));
         };
         if limits.iter().any(|(_, _, kind)| *kind == limit.kind) {
             return Err(wrong(&format!("duplicate rlimit type {:?}", limit.kind)));

@@ -120,3 +120,16 @@ fn writable_cgroup_trees_in_a_namespace() {
             "$b mkdir /sys/fs/cgroup/pids/x && $b rmdir /sys/fs/cgroup/pids/x && echo made".into();
     });
 }
+
+#[test]
+fn zeros_that_mean_nothing() {
+    compare(|case| {
+        resources(
+            case,
+            json!({
+                "memory": { "limit": 0, "swap": 0, "reservation": 0 }, "pids": { "limit": 0 },
+                "cpu": { "shares": 0, "quota": 0, "period": 0 }, "blockIO": { "weight": 0 }
+            }),
+        );
+    });
+}

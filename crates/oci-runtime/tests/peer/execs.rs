@@ -53,3 +53,13 @@ fn one_in_a_container_with_namespaces_of_all_kinds() {
         case.exec = Some(case.spec["process"].clone());
     });
 }
+
+#[test]
+fn one_in_a_user_namespace() {
+    compare(|case| {
+        crate::namespaces::mapped(case);
+        let mut process = case.spec["process"].clone();
+        process["user"] = json!({ "uid": 1000, "gid": 1000 });
+        case.exec = Some(process);
+    });
+}

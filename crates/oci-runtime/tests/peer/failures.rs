@@ -163,3 +163,71 @@ fn a_program_that_one_more_process_lacks() {
         case.args = Some(json!(["nope"]));
     });
 }
+
+#[test]
+fn limits_that_the_kernel_does_not_take() {
+    for resources in [
+        json!({ "cpu": { "cpus": "99" } }),
+        json!({ "cpu": { "shares": 1 } }),
+        json!({ "cpu": { "quota": 1, "period": 100_000 } }),
+        json!({ "memory": { "swap": 100_000_000, "limit": 200_000_000 } }),
+        json!({ "memory": { "swappiness": 101 } }),
+        json!({ "unified": { "memory.max": "1" } }),
+        json!({ "blockIO": { "throttleReadBpsDevice": [{ "major": 99, "minor": 0, "rate": 1 }] } }),
+    ] {
+        wrong(|case| {
+            println!("{resources}");
+            case.spec["linux"]["resources"] = resources.clone();
+        });
+    }
+}
+
+#[test]
+fn namespaces_that_make_no_sense() {
+    for namespaces in [
+        json!([{ "type": "mount" }, { "type": "mount" }]),
+        json!([{ "type": "mount" }, { "type": "pid", "path": "/no/such" }]),
+        json!([{ "type": "mount" }, { "type": "nonsense" }]),
+    ] {
+        wrong(|case| {
+            println!("{namespaces}");
+            case.spec["linux"]["namespaces"] = namespaces.clone();
+        });
+    }
+}
+
+#[test]
+fn names_without_a_namespace() {
+    wrong(|case| {
+        case.spec["linux"]["namespaces"] = json!([{ "type": "mount" }, { "type": "pid" }]);
+        case.spec["hostname"] = json!("mine");
+    });
+}
+
+#[test]
+fn an_unknown_limit() {
+    wrong(|case| {
+        case.spec["process"]["rlimits"] = json!([{ "type": "RLIMIT_X", "soft": 1, "hard": 1 }]);
+    });
+}
+
+#[test]
+fn a_soft_limit_above_the_hard_one() {
+    wrong(|case| {
+        case.spec["process"]["rlimits"] =
+            json!([{ "type": "RLIMIT_NOFILE", "soft": 200, "hard": 100 }]);
+    });
+}
+
+#[test]
+fn a_profile_that_makes_no_sense() {
+    for seccomp in [
+        json!({ "defaultAction": "SCMP_ACT_NONSENSE" }),
+        json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_NONE"] }),
+    ] {
+        wrong(|case| {
+            println!("{seccomp}");
+            case.spec["linux"]["seccomp"] = seccomp.clone();
+        });
+    }
+}

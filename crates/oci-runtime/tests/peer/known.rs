@@ -15,15 +15,22 @@ pub(crate) fn settle(theirs: Runner, view: &mut View) {
         let place = at + line[at..].find("\": ")? + 3;
         Some(format!("{}...{}", &line[..place], &line[line.rfind(": ")?..]))
     });
+    // Its limits are set in two steps, told apart.
+    let step = "error during container init: error setting cgroup config for procHooks process: ";
+    each(view, "error", |line| {
+        line.contains(step).then(|| line.replace(step, "unable to apply cgroup configuration: "))
+    });
     // Stays writable, though asked to be read-only: runc looks at the mounts in it alone.
     each(view, "mounts", |line| {
         let rest = line.strip_prefix("    /sys/fs/cgroup ro,")?;
         Some(format!("    /sys/fs/cgroup rw,{rest}"))
     });
-    // Queues are made by a process that is root of its user namespace but whose group is not yet.
+    // Queues are made by a process that is not quite root of its user namespace: its group is not
+    // yet or, with the older one, it is not at all.
     each(view, "devices", |line| {
-        let queue = line.starts_with("/dev/mqueue") && line.ends_with(" 0 65534 0:0");
-        queue.then(|| line.replace(" 0 65534 0:0", " 0 0 0:0"))
+        let (queue, _) =
+            line.split_once(" drwxrwxrwt ").filter(|_| line.starts_with("/dev/mqueue"))?;
+        (line.contains(" 65534 ")).then(|| format!("{queue} drwxrwxrwt 0 0 0:0"))
     });
     if theirs == Runner::Runc1_3 {
         // The words before were not there in the older version, nor are they here.

@@ -303,3 +303,20 @@ fn tmpfs_with_what_it_covers() {
             .into();
     });
 }
+
+#[test]
+fn sources_below_the_bundle_and_odd_paths() {
+    compare(|case| {
+        let data = furnish(case);
+        let own = case.rootfs.parent().unwrap().join("own");
+        fs::create_dir_all(&own).unwrap();
+        fs::write(own.join("file"), "of the bundle\n").unwrap();
+        case.mount("bind", "own", "/m1", &["bind", "ro"]);
+        case.mount("bind", &format!("{data}//./below/"), "/m2//./x/", &["rbind"]);
+        case.mount("none", &data, "/m3/../m4", &["rbind", "nosymfollow"]);
+        case.mount("", &data, "/m5", &["bind", "async", "norelatime", "nostrictatime"]);
+        case.mount("bind", &text(&case.data.join("file")), "/proc/meminfo", &["bind", "ro"]);
+        case.more = "$b cat /m1/file /m2/x/deep /proc/meminfo; $b cat /m4/link".into();
+        case.not(Runner::Runc1_1, "knows of no nosymfollow");
+    });
+}

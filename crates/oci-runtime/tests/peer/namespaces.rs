@@ -55,8 +55,7 @@ fn a_time_namespace() {
 }
 
 /// Lets a user namespace's root in where the test's own folders are closed to it.
-fn mapped(case: &mut Case<'_>) {
-    use std::os::unix::fs::PermissionsExt;
+pub(crate) fn mapped(case: &mut Case<'_>) {
     case.namespace("user");
     for field in ["uidMappings", "gidMappings"] {
         case.spec["linux"][field] = json!([
@@ -64,13 +63,18 @@ fn mapped(case: &mut Case<'_>) {
             { "containerID": 1000, "hostID": 200_000, "size": 5000 }
         ]);
     }
-    let mut folder = case.rootfs.as_path();
+    open_to_mapped(&case.rootfs);
+}
+
+fn open_to_mapped(root: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut folder = root;
     while let Some(parent) = folder.parent().filter(|parent| *parent != std::env::temp_dir()) {
         std::fs::set_permissions(parent, PermissionsExt::from_mode(0o755)).unwrap();
         folder = parent;
     }
     for entry in ["", "dev", "proc", "sys", "tmp", "etc", "bin", "bin/busybox", "home/user"] {
-        std::os::unix::fs::chown(case.rootfs.join(entry), Some(100_000), Some(100_000)).unwrap();
+        std::os::unix::fs::chown(root.join(entry), Some(100_000), Some(100_000)).unwrap();
     }
 }
 
@@ -150,4 +154,68 @@ fn kernel_parameters() {
         });
         case.more = "$b cat /proc/sys/kernel/shm_rmid_forced".into();
     });
+}
+
+#[test]
+fn sysfs_with_the_hosts_network() {
+    compare(|case| only(case, &["mount", "pid", "ipc", "uts"]));
+}
+
+#[test]
+fn a_joined_pid_namespace() {
+    let host = Pause::new();
+    compare(|case| {
+        case.spec["linux"]["namespaces"] = json!([
+            { "type": "mount" }, { "type": "network" },
+            { "type": "pid", "path": format!("/proc/{}/ns/pid_for_children", host.0.id()) }
+        ]);
+        case.more = "$b cat /proc/1/comm".into();
+    });
+}
+
+/// A process whose children's pid namespace has a first process.
+struct Pause(Child);
+
+impl Pause {
+    fn new() -> Pause {
+        let child = Command::new("unshare")
+            .args(["-p", "--fork", "--kill-child", "sh", "-c", "echo; exec sleep 100"])
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.unwrap();
+        let mut newline = [0];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut newline).unwrap();
+        Pause(child)
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_joined_user_namespace() {
+    let bench = crate::support::Bench::new();
+    let maps = json!([{ "containerID": 0, "hostID": 100_000, "size": 1000 }]);
+    let host = bench.sleeper(|spec| {
+        spec["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+        spec["linux"]["uidMappings"] = maps.clone();
+        spec["linux"]["gidMappings"] = maps.clone();
+        let root = &bench.bundle.join("rootfs");
+        open_to_mapped(root);
+    });
+    compare(|case| {
+        mapped(case);
+        case.spec["linux"]["uidMappings"] = maps.clone();
+        case.spec["linux"]["gidMappings"] = maps.clone();
+        let last = case.spec["linux"]["namespaces"].as_array_mut().unwrap().last_mut().unwrap();
+        last["path"] = json!(format!("/proc/{}/ns/user", host.pid()));
+        case.spec["hostname"] = json!("mine");
+        case.more =
+            "$b touch /tmp/mine; $b stat -c '%u %g' /tmp/mine; $b hostname x && echo named".into();
+    });
+    crate::support::end(host);
 }

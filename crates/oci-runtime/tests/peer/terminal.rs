@@ -36,3 +36,12 @@ fn a_terminal_of_one_more_process() {
         case.more = ASK.into();
     });
 }
+
+#[test]
+fn a_terminal_in_a_user_namespace() {
+    compare(|case| {
+        crate::namespaces::mapped(case);
+        case.spec["process"]["terminal"] = json!(true);
+        case.more = ASK.into();
+    });
+}

@@ -39,7 +39,7 @@ fn every_limit_lands_in_its_file() {
         ("blkio.throttle.read_bps_device", ""),
         ("hugetlb.2MB.limit_in_bytes", ""),
     ]);
-    let mut resources = Resources { pids_limit: Some(0), ..Resources::default() };
+    let mut resources = Resources { pids_limit: Some(77), ..Resources::default() };
     resources.memory = Memory {
         limit: Some(100 << 20),
         reservation: Some(50 << 20),
@@ -78,7 +78,7 @@ fn every_limit_lands_in_its_file() {
         ("cpu.cfs_quota_us", "5000"),
         ("cpu.cfs_burst_us", "100"),
         ("cpu.idle", "0"),
-        ("pids.max", "1"),
+        ("pids.max", "77"),
         ("blkio.bfq.weight", "300"),
         ("blkio.bfq.weight_device", "8:1 20"),
         ("blkio.throttle.read_bps_device", "8:0 1048576"),
@@ -95,6 +95,7 @@ fn nothing_asked_writes_nothing() {
     let zeros = Resources {
         memory: Memory { limit: Some(0), swap: Some(0), ..Memory::default() },
         cpu: Cpu { shares: Some(0), quota: Some(0), period: Some(0), ..Cpu::default() },
+        pids_limit: Some(0),
         ..Resources::default()
     };
     set(&paths, &Resources::default()).unwrap();
