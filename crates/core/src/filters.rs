@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Operators: `==`, `!=`, `~=` (regular expression). A value or a path component is a bare word or
-//! quoted with `"`, and for `~=` also with `/` or `|` (containerd `filters`).
+//! quoted with `"`, and for `~=` also with `/` or `|`; blanks between the parts do not count
+//! (containerd `filters`).
 
 use std::borrow::Cow;
 
@@ -102,7 +103,7 @@ impl Filter {
             return Ok(Self { text: String::new(), selectors: Vec::new() });
         }
         let mut selectors = vec![parser.selector()?];
-        while parser.at < text.len() {
+        while !parser.at_end() {
             if !parser.take(",") {
                 return Err(parser.error("expected a comma"));
             }
@@ -161,6 +162,7 @@ impl Parser<'_> {
     }
 
     fn component(&mut self) -> Result<String> {
+        self.skip_blanks();
         if self.rest().starts_with('"') {
             return self.quoted('"');
         }
@@ -173,11 +175,13 @@ impl Parser<'_> {
     }
 
     fn value(&mut self, quotes: &[char]) -> Result<String> {
+        self.skip_blanks();
         if let Some(quote) = self.rest().chars().next().filter(|c| quotes.contains(c)) {
             return self.quoted(quote);
         }
         // A bare value runs to the next comma: clients pass references and paths unquoted.
-        let word: String = self.rest().chars().take_while(|&c| c != ',' && c != '"').collect();
+        let ends = |c: char| c == ',' || c == '"' || c.is_whitespace();
+        let word: String = self.rest().chars().take_while(|&c| !ends(c)).collect();
         if word.is_empty() {
             return Err(self.error("expected a value"));
         }
@@ -214,7 +218,17 @@ impl Parser<'_> {
         &self.text[self.at..]
     }
 
+    fn skip_blanks(&mut self) {
+        self.at = self.text.len() - self.rest().trim_start().len();
+    }
+
+    fn at_end(&mut self) -> bool {
+        self.skip_blanks();
+        self.rest().is_empty()
+    }
+
     fn take(&mut self, token: &str) -> bool {
+        self.skip_blanks();
         let taken = self.rest().starts_with(token);
         if taken {
             self.at += token.len();
@@ -276,6 +290,7 @@ mod tests {
         assert!(holds("topic~=tasks"));
         assert!(holds(r#"labels."a.b/c"==x"#));
         assert!(holds("labels.plain==\"y,z\""));
+        assert!(holds(" name == docker.io/library/a:1 , topic ~= tasks "));
         assert!(!holds("labels.other"));
         assert!(holds("labels.other!=x"));
         assert!(!holds("name,labels.other"));
