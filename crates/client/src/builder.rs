@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use futures_util::future::{join, try_join};
 use stowd_core::containers::{self, Runtime, Store as _};
 use stowd_core::labels;
 use stowd_core::mount::Mount;
 use stowd_core::snapshots::Snapshotter as _;
-use stowd_core::{Any, Error, Labels, Result};
-use stowd_spec::{NoFiles, RootFiles, RootView, Spec};
+use stowd_core::{Any, Digest, Labels, Result};
+use stowd_proxy::snapshots::Snapshots;
+use stowd_spec::{NoFiles, RootFiles, Spec};
 
+use crate::container::with_root;
+use crate::graph::Contents;
+use crate::unpack::unpack_under_lease;
 use crate::{Client, Container, Image};
 
 /// How the JSON of a runtime spec is named.
@@ -37,6 +42,13 @@ pub struct ContainerBuilder<'a> {
     runtime: Runtime,
     extensions: BTreeMap<String, Any>,
     sandbox: String,
+}
+
+/// Which defaults a container needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Runtime,
+    Both,
 }
 
 impl Client {
@@ -124,71 +136,90 @@ impl<'a> ContainerBuilder<'a> {
     }
 
     /// Makes the container: unpacks the image where needed, prepares a snapshot, stores the record.
-    /// When that fails, the snapshot is removed again.
+    /// When that fails, what was made of it is removed again.
     ///
     /// # Errors
     /// `AlreadyExists` when there is a container, or a snapshot, of that id; `NotFound` when the
     /// image's content is not here.
     pub async fn create(mut self) -> Result<Container> {
-        if self.runtime.name.is_empty() {
-            self.runtime.name = self.client.default_runtime().await?;
-        }
         let Some(image) = self.image.take() else {
+            self.fill_in_defaults(Needs::Runtime).await?;
             let spec = self.build_spec(None, &NoFiles)?;
             return self.store(None, spec, Labels::new()).await;
         };
-        let snapshotter = self.client.snapshotter_or_default(&self.snapshotter).await?;
-        // The daemon is asked first, so that a taken id never costs an unpack.
-        match self.client.connection().containers().get(self.client.scope(), &self.id).await {
-            Ok(_) => {
-                let id = &self.id;
-                return Err(Error::already_exists(format_args!("container {id:?}")));
-            }
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
-        if !image.is_unpacked(&snapshotter).await? {
-            image.unpack(&snapshotter).await?;
-        }
-        let parent = image.chain_id().await?;
-        let config = image.config().await?;
-        let (client, id) = (self.client.clone(), self.id.clone());
-        let snapshots = client.connection().snapshotter(&snapshotter);
-        // Between snapshot and record nothing else would hold the snapshot.
-        let (leased, lease) = client.lease().await?;
+        let client = self.client.clone();
+        // Three questions that do not depend on each other. The lease holds what is unpacked, and
+        // the snapshot until the container's record does.
+        let known = try_join(self.fill_in_defaults(Needs::Both), image.contents());
+        let (known, leased) = join(known, client.lease()).await;
+        let (leased, lease) = leased?;
         let made = async {
-            let labels = std::mem::take(&mut self.snapshot_labels);
-            let scope = leased.scope();
-            let mounts = snapshots.prepare(scope, &id, Some(parent.as_str()), labels).await?;
-            let made = async {
-                let spec = self.spec_of_root(&mounts, &config)?;
-                let image_labels = image_labels(&config);
-                self.store(Some((&image, snapshotter.clone())), spec, image_labels).await
-            };
-            match made.await {
-                Ok(container) => Ok(container),
-                Err(error) => {
-                    let _ = snapshots.remove(client.scope(), &id).await;
-                    Err(error)
-                }
-            }
+            let ((), contents) = known?;
+            self.create_leased(&leased, &image, &contents).await
         };
         let made = made.await;
-        client.release(&lease).await?;
-        made
+        match (made, client.release(&lease).await) {
+            (Ok(container), Ok(())) => Ok(container),
+            (Err(error), _) => Err(error),
+            (Ok(container), Err(error)) => {
+                let _ = container.remove().await;
+                Err(error)
+            }
+        }
     }
 
-    fn spec_of_root(&mut self, mounts: &[Mount], config: &stowd_spec::ImageConfig) -> Result<Spec> {
-        match RootView::of_mounts(mounts) {
-            Ok(root) => self.build_spec(Some(config), &root),
-            Err(stowd_spec::Error::NeedsMount { .. }) => {
-                let place = stowd_mount::TempRoot::open(std::env::temp_dir())?;
-                let mounted = place.mount(&stowd_mount::overlay::read_only(mounts))?;
-                let spec = self.build_spec(Some(config), &RootView::at(mounted.path()));
-                mounted.close()?;
-                spec
+    async fn fill_in_defaults(&mut self, needs: Needs) -> Result<()> {
+        let snapshotter_missing = needs == Needs::Both && self.snapshotter.is_empty();
+        if self.runtime.name.is_empty() || snapshotter_missing {
+            let defaults = self.client.defaults().await?;
+            if self.runtime.name.is_empty() {
+                self.runtime.name = defaults.runtime;
             }
-            Err(error) => Err(error.into()),
+            if snapshotter_missing {
+                self.snapshotter = defaults.snapshotter;
+            }
+        }
+        Ok(())
+    }
+
+    async fn create_leased(
+        &mut self,
+        leased: &Client,
+        image: &Image,
+        contents: &Contents,
+    ) -> Result<Container> {
+        let snapshots = self.client.connection().snapshotter(&self.snapshotter);
+        let mounts = self.prepare(leased, contents, &snapshots).await?;
+        let made = async {
+            let spec = with_root(&mounts, |root| self.build_spec(Some(&contents.config), root))?;
+            let labels = image_labels(&contents.config);
+            self.store(Some(image), spec, labels).await
+        };
+        match made.await {
+            Ok(container) => Ok(container.with_mounts(mounts)),
+            Err(error) => {
+                let _ = snapshots.remove(self.client.scope(), &self.id).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the snapshot. That the image is unpacked is not asked first, as it mostly is.
+    async fn prepare(
+        &mut self,
+        leased: &Client,
+        contents: &Contents,
+        snapshots: &Snapshots,
+    ) -> Result<Vec<Mount>> {
+        let labels = std::mem::take(&mut self.snapshot_labels);
+        let chain = contents.file.chain_ids();
+        let parent = chain.last().map(Digest::as_str);
+        match snapshots.prepare(leased.scope(), &self.id, parent, labels.clone()).await {
+            Err(error) if error.is_not_found() && parent.is_some() => {
+                unpack_under_lease(leased, contents, &self.snapshotter).await?;
+                snapshots.prepare(leased.scope(), &self.id, parent, labels).await
+            }
+            prepared => prepared,
         }
     }
 
@@ -218,13 +249,13 @@ impl<'a> ContainerBuilder<'a> {
 
     async fn store(
         &mut self,
-        image: Option<(&Image, String)>,
+        image: Option<&Image>,
         spec: Spec,
         mut image_labels: Labels,
     ) -> Result<Container> {
         image_labels.append(&mut self.labels);
         let (image, snapshotter, snapshot_key) = match image {
-            Some((image, snapshotter)) => (image.name().to_owned(), snapshotter, self.id.clone()),
+            Some(image) => (image.name().to_owned(), self.snapshotter.clone(), self.id.clone()),
             None => Default::default(),
         };
         let record = containers::Container {

@@ -24,6 +24,15 @@ pub struct Client {
     scope: Scope,
 }
 
+/// What a namespace uses where nothing is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// The snapshotter.
+    pub snapshotter: String,
+    /// The runtime.
+    pub runtime: String,
+}
+
 impl Client {
     /// Connects to the daemon's socket.
     ///
@@ -74,34 +83,30 @@ impl Client {
         self.connection.introspection().version().await
     }
 
-    /// Returns the snapshotter to use where none is named: the namespace's, or `overlayfs`.
+    /// Returns what is used where nothing is named: what the namespace's labels say, or containerd's
+    /// own choice.
     ///
     /// # Errors
     /// Those of the daemon.
-    pub async fn default_snapshotter(&self) -> Result<String> {
-        self.namespace_default(labels::DEFAULT_SNAPSHOTTER, DEFAULT_SNAPSHOTTER).await
-    }
-
-    /// Returns the runtime to use where none is named: the namespace's, or `io.containerd.runc.v2`.
-    ///
-    /// # Errors
-    /// Those of the daemon.
-    pub async fn default_runtime(&self) -> Result<String> {
-        self.namespace_default(labels::DEFAULT_RUNTIME, DEFAULT_RUNTIME).await
+    pub async fn defaults(&self) -> Result<Defaults> {
+        let labels = match self.connection.namespaces().get(&self.scope.namespace).await {
+            Ok(found) => found,
+            // A namespace comes into being with its first object.
+            Err(error) if error.is_not_found() => Labels::new(),
+            Err(error) => return Err(error),
+        };
+        let of = |label: &str, fallback: &str| {
+            labels.get(label).map_or(fallback, String::as_str).to_owned()
+        };
+        Ok(Defaults {
+            snapshotter: of(labels::DEFAULT_SNAPSHOTTER, DEFAULT_SNAPSHOTTER),
+            runtime: of(labels::DEFAULT_RUNTIME, DEFAULT_RUNTIME),
+        })
     }
 
     /// Returns `name`, or when it is empty the namespace's default snapshotter.
     pub(crate) async fn snapshotter_or_default(&self, name: &str) -> Result<String> {
-        if name.is_empty() { self.default_snapshotter().await } else { Ok(name.to_owned()) }
-    }
-
-    async fn namespace_default(&self, label: &str, fallback: &str) -> Result<String> {
-        match self.connection.namespaces().get(&self.scope.namespace).await {
-            Ok(found) => Ok(found.get(label).map_or(fallback, String::as_str).to_owned()),
-            // A namespace comes into being with its first object.
-            Err(error) if error.is_not_found() => Ok(fallback.to_owned()),
-            Err(error) => Err(error),
-        }
+        if name.is_empty() { Ok(self.defaults().await?.snapshotter) } else { Ok(name.to_owned()) }
     }
 
     /// Makes a lease that expires after a day, and returns the client under it and its id.

@@ -1,12 +1,13 @@
 //! Containers.
 
+use futures_util::future::join;
 use stowd_core::containers::{self, Store as _};
 use stowd_core::filters::Filters;
 use stowd_core::mount::Mount;
 use stowd_core::snapshots::Snapshotter as _;
 use stowd_core::tasks::{self, Tasks as _};
-use stowd_core::{Error, Labels, Result};
-use stowd_spec::Spec;
+use stowd_core::{Error, ErrorKind, Labels, Result};
+use stowd_spec::{NoFiles, RootFiles, RootView, Spec};
 
 use crate::streams::Connected;
 use crate::{Client, Io, Process, Streams, Task, TaskOptions};
@@ -16,6 +17,26 @@ use crate::{Client, Io, Process, Streams, Task, TaskOptions};
 pub struct Container {
     client: Client,
     record: containers::Container,
+    /// What its snapshot's preparation returned, where this handle has made it.
+    mounts: Option<Vec<Mount>>,
+}
+
+/// Shows the files of a root file system, which is mounted only where they cannot be read otherwise.
+pub(crate) fn with_root<T>(
+    mounts: &[Mount],
+    use_files: impl FnOnce(&dyn RootFiles) -> Result<T>,
+) -> Result<T> {
+    match RootView::of_mounts(mounts) {
+        Ok(root) => use_files(&root),
+        Err(stowd_spec::Error::NeedsMount { .. }) => {
+            let place = stowd_mount::TempRoot::open(std::env::temp_dir())?;
+            let mounted = place.mount(&stowd_mount::overlay::read_only(mounts))?;
+            let used = use_files(&RootView::at(mounted.path()));
+            mounted.close()?;
+            used
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Client {
@@ -40,7 +61,11 @@ impl Client {
 
 impl Container {
     pub(crate) fn new(client: Client, record: containers::Container) -> Self {
-        Self { client, record }
+        Self { client, record, mounts: None }
+    }
+
+    pub(crate) fn with_mounts(self, mounts: Vec<Mount>) -> Self {
+        Self { mounts: Some(mounts), ..self }
     }
 
     /// Returns its id.
@@ -91,16 +116,7 @@ impl Container {
     /// # Errors
     /// `FailedPrecondition` while it has a task, `NotFound` when it is gone.
     pub async fn delete(&self) -> Result<()> {
-        match self.task().await {
-            Ok(_) => {
-                return Err(Error::failed_precondition(format_args!(
-                    "cannot delete running task {}",
-                    self.id()
-                )));
-            }
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
+        self.check_idle().await?;
         self.client.connection().containers().delete(self.client.scope(), self.id()).await
     }
 
@@ -109,20 +125,43 @@ impl Container {
     /// # Errors
     /// As [`delete`](Self::delete); a snapshot that is gone already counts as deleted.
     pub async fn delete_with_snapshot(&self) -> Result<()> {
-        if !self.record.snapshot_key.is_empty() {
-            // Asked before the snapshot goes, as the record is what names it.
-            match self.task().await {
-                Ok(_) => return self.delete().await,
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
-            let snapshots = self.client.connection().snapshotter(&self.record.snapshotter);
-            match snapshots.remove(self.client.scope(), &self.record.snapshot_key).await {
-                Err(error) if !error.is_not_found() => return Err(error),
-                _ => {}
-            }
+        self.check_idle().await?;
+        self.remove().await
+    }
+
+    /// Deletes the container and its snapshot, for a caller who has deleted its task or never made
+    /// one: whether it has one is not asked.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone; a snapshot that is gone already counts as deleted.
+    pub async fn remove(&self) -> Result<()> {
+        let (connection, scope) = (self.client.connection(), self.client.scope());
+        let containers = connection.containers();
+        if self.record.snapshot_key.is_empty() {
+            return containers.delete(scope, self.id()).await;
         }
-        self.delete().await
+        let snapshots = connection.snapshotter(&self.record.snapshotter);
+        // Side by side, so that the daemon can make one change of both.
+        let (snapshot, record) = join(
+            snapshots.remove(scope, &self.record.snapshot_key),
+            containers.delete(scope, self.id()),
+        )
+        .await;
+        match snapshot {
+            Err(error) if !error.is_not_found() => record.and(Err(error)),
+            _ => record,
+        }
+    }
+
+    async fn check_idle(&self) -> Result<()> {
+        match self.task().await {
+            Ok(_) => {
+                let id = self.id();
+                Err(Error::failed_precondition(format_args!("cannot delete running task {id}")))
+            }
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the mounts that show its root file system; none when it has no snapshot.
@@ -133,23 +172,43 @@ impl Container {
         if self.record.snapshot_key.is_empty() {
             return Ok(Vec::new());
         }
+        if let Some(mounts) = &self.mounts {
+            return Ok(mounts.clone());
+        }
         let snapshots = self.client.connection().snapshotter(&self.record.snapshotter);
         snapshots.mounts(self.client.scope(), &self.record.snapshot_key).await
+    }
+
+    /// Sets the user in a spec, looked up by name or number in the container's own files.
+    ///
+    /// # Errors
+    /// `NotFound` for a name that they do not have, `InvalidArgument` for what is no user.
+    pub async fn set_user(&self, spec: &mut Spec, user: &str) -> Result<()> {
+        let mounts = self.root_mounts().await?;
+        if mounts.is_empty() {
+            let path = spec.root.as_ref().map(|root| root.path.clone()).unwrap_or_default();
+            let set = if path.starts_with('/') {
+                spec.set_user(user, &RootView::at(path))
+            } else {
+                spec.set_user(user, &NoFiles)
+            };
+            return Ok(set?);
+        }
+        with_root(&mounts, |files| Ok(spec.set_user(user, files)?))
     }
 
     /// Makes its task: the process exists then, and runs nothing before it is started.
     ///
     /// # Errors
     /// `AlreadyExists` when there is one; those of the runtime.
-    pub async fn create_task(&self, io: Io, mut options: TaskOptions) -> Result<Task> {
-        options.base = self.record.runtime.options.clone();
+    pub async fn create_task(&self, io: Io, options: TaskOptions) -> Result<Task> {
         let rootfs = self.root_mounts().await?;
         let mut connected = Connected::new(io, self.id())?;
         let create = tasks::Create {
             container_id: self.id().to_owned(),
             rootfs,
             stdio: connected.stdio().clone(),
-            options: options.pack(),
+            options: options.pack(self.record.runtime.options.as_ref()),
             ..tasks::Create::default()
         };
         let tasks = self.client.connection().tasks();
@@ -177,9 +236,13 @@ impl Container {
     /// `NotFound` when there is no such process.
     pub async fn process(&self, exec_id: &str) -> Result<Process> {
         let tasks = self.client.connection().tasks();
-        let found = tasks.get(self.client.scope(), self.id(), exec_id).await?;
+        let found = tasks.get(self.client.scope(), self.id(), exec_id).await;
+        let found = found.map_err(|error| match error.kind() {
+            ErrorKind::NotFound if exec_id.is_empty() => error.context("no running task found"),
+            _ => error,
+        })?;
         let connected = Connected::known(found.stdio);
-        Ok(Process::new(&self.client, self.id(), exec_id, found.pid, connected))
+        Ok(Process::found(&self.client, self.id(), exec_id, found.pid, connected))
     }
 
     /// Finds its task and connects with the streams that it was made with.
@@ -196,6 +259,6 @@ impl Container {
             )));
         }
         let connected = Connected::attach(found.stdio, streams)?;
-        Ok(Task::new(Process::new(&self.client, self.id(), "", found.pid, connected)))
+        Ok(Task::new(Process::found(&self.client, self.id(), "", found.pid, connected)))
     }
 }

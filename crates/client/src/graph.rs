@@ -1,10 +1,11 @@
 //! An image's manifest graph, read from the daemon's content store.
 
 use serde::{Deserialize, Deserializer};
-use stowd_core::content::Store as _;
+use stowd_core::content::{Blob, Store as _};
 use stowd_core::descriptor::media_type;
 use stowd_core::platform::{Matcher, Platform};
 use stowd_core::{Descriptor, Digest, Error, Result};
+use stowd_spec::ImageConfig;
 
 use crate::Client;
 
@@ -41,6 +42,13 @@ pub struct ImageConfigFile {
 struct RootFs {
     #[serde(default, deserialize_with = "or_default")]
     diff_ids: Vec<Digest>,
+}
+
+/// An image's manifest and config, read once for several uses.
+pub(crate) struct Contents {
+    pub(crate) manifest: Manifest,
+    pub(crate) file: ImageConfigFile,
+    pub(crate) config: ImageConfig,
 }
 
 /// How much of an image is there.
@@ -90,32 +98,35 @@ impl Client {
     /// `NotFound` when it is not there, `FailedPrecondition` when it is not small.
     pub async fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
         let blob = self.connection().content().open(self.scope(), digest).await?;
-        let size = blob.size();
-        if size > LIMIT {
-            return Err(Error::failed_precondition(format_args!(
-                "{digest} has {size} bytes, more than the {LIMIT} that a manifest may have"
-            )));
-        }
-        let mut data = Vec::new();
-        while (data.len() as u64) < size {
-            let rest = usize::try_from(size).unwrap_or(usize::MAX) - data.len();
-            let piece = blob.read_at(data.len() as u64, rest).await?;
-            if piece.is_empty() {
-                return Err(Error::data_loss(format_args!("{digest} ends early")));
-            }
-            data.extend_from_slice(&piece);
-        }
-        Ok(data)
+        read_all(digest, &*blob).await
     }
 
-    async fn read_json<T: for<'de> Deserialize<'de>>(&self, digest: &Digest) -> Result<T> {
-        let data = self.read_blob(digest).await?;
-        serde_json::from_slice(&data)
-            .map_err(|error| Error::invalid(format_args!("{digest}: {error}")))
+    /// Reads what a descriptor names, without asking for its size first.
+    async fn read_described(&self, what: &Descriptor) -> Result<Vec<u8>> {
+        if what.size == 0 {
+            // Some tools leave it out.
+            return self.read_blob(&what.digest).await;
+        }
+        let content = self.connection().content();
+        let blob = content.open_sized(self.scope(), &what.digest, what.size);
+        read_all(&what.digest, &*blob).await
     }
 
-    pub(crate) async fn config_file(&self, digest: &Digest) -> Result<ImageConfigFile> {
-        self.read_json(digest).await
+    async fn read_json<T: for<'de> Deserialize<'de>>(&self, what: &Descriptor) -> Result<T> {
+        parse(&what.digest, &self.read_described(what).await?)
+    }
+
+    pub(crate) async fn config_file(&self, config: &Descriptor) -> Result<ImageConfigFile> {
+        self.read_json(config).await
+    }
+
+    /// Reads all that making a container of an image needs, each blob once.
+    pub(crate) async fn contents(&self, target: &Descriptor, wanted: &Matcher) -> Result<Contents> {
+        let (_, manifest) = self.find_manifest(target, wanted).await?;
+        let data = self.read_described(&manifest.config).await?;
+        let file = parse(&manifest.config.digest, &data)?;
+        let config = ImageConfig::parse(&data)?;
+        Ok(Contents { manifest, file, config })
     }
 
     /// Finds the manifests below `target` that run on the wanted platforms, best first, each with
@@ -128,7 +139,7 @@ impl Client {
         if !media_type::is_index(&target.media_type) {
             return Ok(vec![(0, vec![target.clone()])]);
         }
-        let index: Index = self.read_json(&target.digest).await?;
+        let index: Index = self.read_json(target).await?;
         let mut found = Vec::new();
         for child in index.manifests {
             let rank = match &child.platform {
@@ -138,7 +149,7 @@ impl Client {
             let Some(rank) = rank else { continue };
             if media_type::is_index(&child.media_type) {
                 // An index in an index is rare and one level deep.
-                if let Ok(nested) = self.read_json::<Index>(&child.digest).await {
+                if let Ok(nested) = self.read_json::<Index>(&child).await {
                     for manifest in nested.manifests {
                         let rank = manifest.platform.as_ref().map(|p| wanted.rank(p));
                         if let Some(rank) = rank.unwrap_or(Some(usize::MAX)) {
@@ -163,7 +174,7 @@ impl Client {
         let mut failed = None;
         for (_, path) in self.candidates(target, wanted).await? {
             let Some(last) = path.last() else { continue };
-            let manifest: Manifest = match self.read_json(&last.digest).await {
+            let manifest: Manifest = match self.read_json(last).await {
                 Ok(manifest) => manifest,
                 Err(error) => {
                     failed.get_or_insert(error);
@@ -172,7 +183,7 @@ impl Client {
             };
             if last.platform.is_none() && path.len() > 1 {
                 // The index does not tell; the config does.
-                match self.config_file(&manifest.config.digest).await {
+                match self.config_file(&manifest.config).await {
                     Ok(config) if wanted.matches(&config.platform) => {}
                     Ok(_) => continue,
                     Err(error) => {
@@ -198,8 +209,8 @@ impl Client {
             let platform = match &last.platform {
                 Some(platform) => platform.clone(),
                 None => {
-                    let manifest: Manifest = self.read_json(&last.digest).await?;
-                    self.config_file(&manifest.config.digest).await?.platform.normalized()
+                    let manifest: Manifest = self.read_json(last).await?;
+                    self.config_file(&manifest.config).await?.platform.normalized()
                 }
             };
             if known(&platform) {
@@ -230,4 +241,27 @@ impl Client {
         }
         Ok(check)
     }
+}
+
+async fn read_all(digest: &Digest, blob: &dyn Blob) -> Result<Vec<u8>> {
+    let size = blob.size();
+    if size > LIMIT {
+        return Err(Error::failed_precondition(format_args!(
+            "{digest} has {size} bytes, more than the {LIMIT} that a manifest may have"
+        )));
+    }
+    let mut data = Vec::new();
+    while (data.len() as u64) < size {
+        let rest = usize::try_from(size).unwrap_or(usize::MAX) - data.len();
+        let piece = blob.read_at(data.len() as u64, rest).await?;
+        if piece.is_empty() {
+            return Err(Error::data_loss(format_args!("{digest} ends early")));
+        }
+        data.extend_from_slice(&piece);
+    }
+    Ok(data)
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(digest: &Digest, json: &[u8]) -> Result<T> {
+    serde_json::from_slice(json).map_err(|error| Error::invalid(format_args!("{digest}: {error}")))
 }

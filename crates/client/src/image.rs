@@ -7,7 +7,7 @@ use stowd_core::snapshots::Snapshotter as _;
 use stowd_core::{Digest, Error, Result, images};
 use stowd_spec::ImageConfig;
 
-use crate::graph::{Check, ImageConfigFile, Manifest};
+use crate::graph::{Check, Contents, ImageConfigFile, Manifest};
 use crate::{Client, unpack};
 
 /// An image of the client's namespace, seen for some platform.
@@ -108,7 +108,7 @@ impl Image {
     /// `NotFound` when manifest or config is not here.
     pub async fn config_file(&self) -> Result<ImageConfigFile> {
         let manifest = self.manifest().await?;
-        self.client.config_file(&manifest.config.digest).await
+        self.client.config_file(&manifest.config).await
     }
 
     /// Reads what shapes the containers made from it.
@@ -116,9 +116,7 @@ impl Image {
     /// # Errors
     /// As [`config_file`](Self::config_file).
     pub async fn config(&self) -> Result<ImageConfig> {
-        let manifest = self.manifest().await?;
-        let data = self.client.read_blob(&manifest.config.digest).await?;
-        Ok(ImageConfig::parse(&data)?)
+        Ok(self.contents().await?.config)
     }
 
     /// Returns the name of the snapshot that shows the whole image once it is unpacked.
@@ -153,6 +151,11 @@ impl Image {
     /// `NotFound` when content is missing, and those of snapshotter and applier.
     pub async fn unpack(&self, snapshotter: &str) -> Result<()> {
         let snapshotter = self.client.snapshotter_or_default(snapshotter).await?;
-        unpack::unpack(&self.client, &self.manifest().await?, &snapshotter).await
+        let contents = self.contents().await?;
+        unpack::unpack(&self.client, &contents, &snapshotter).await
+    }
+
+    pub(crate) async fn contents(&self) -> Result<Contents> {
+        self.client.contents(&self.record.target, &self.wanted).await
     }
 }

@@ -43,7 +43,7 @@ mod transfer;
 mod unpack;
 
 pub use builder::ContainerBuilder;
-pub use client::Client;
+pub use client::{Client, Defaults};
 pub use container::Container;
 pub use fifo::DEFAULT_FIFO_ROOT;
 pub use graph::{Check, ImageConfigFile, Manifest};

@@ -1,10 +1,14 @@
-//! What a task's measurements say.
+//! What a task's measurements say, and what its runtime says of a process.
 
+mod json;
+
+use stowd_api::runc::v1::ProcessDetails;
 use stowd_api::{Any, cgroups};
-use stowd_core::tasks::Metric;
+use stowd_core::tasks::{Metric, ProcessInfo};
 use stowd_core::{Error, Result};
 
-/// One task's numbers, of whichever version of cgroups the host has.
+/// One task's numbers, of whichever version of cgroups the host has. In JSON they are what Go's
+/// clients print.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Metrics {
     /// Version 1.
@@ -27,4 +31,10 @@ pub fn read(metric: &Metric) -> Result<Metrics> {
         return Ok(Metrics::V2(Box::new(v2)));
     }
     Err(Error::not_implemented(format_args!("metrics of type {:?}", data.type_url)))
+}
+
+/// Returns the exec id of a listed process, where the runtime says that it is an exec.
+pub fn exec_id_of(process: &ProcessInfo) -> Option<String> {
+    let info = Any::from(process.info.clone()?);
+    Some(info.unpack::<ProcessDetails>().ok()??.exec_id)
 }

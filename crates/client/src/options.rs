@@ -22,8 +22,6 @@ pub struct TaskOptions {
     pub no_pivot_root: bool,
     /// Who owns the process's pipes, with a user namespace.
     pub io_owner: Option<(u32, u32)>,
-    /// A runtime's options that the container was made with, which those above are added to.
-    pub(crate) base: Option<stowd_core::Any>,
 }
 
 impl RuncOptions {
@@ -40,13 +38,14 @@ impl RuncOptions {
 }
 
 impl TaskOptions {
-    /// Packs them; nothing when they ask for nothing, so that the container's own count.
-    pub(crate) fn pack(&self) -> Option<stowd_core::Any> {
+    /// Packs them, added to the options that the container was made with; nothing when they ask for
+    /// nothing, so that the container's own count.
+    pub(crate) fn pack(&self, container: Option<&stowd_core::Any>) -> Option<stowd_core::Any> {
         if !self.no_pivot_root && self.io_owner.is_none() {
             return None;
         }
         // The daemon takes a task's options in the place of the container's.
-        let base = self.base.clone().map(Any::from);
+        let base = container.cloned().map(Any::from);
         let base = base.and_then(|any| any.unpack::<runc::Options>().ok().flatten());
         let mut message = base.unwrap_or_default();
         message.no_pivot_root |= self.no_pivot_root;

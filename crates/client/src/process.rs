@@ -2,14 +2,15 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use stowd_core::filters::Filters;
 use stowd_core::tasks::{self, Exit, Metric, ProcessInfo, Reach, Status, Tasks as _};
 use stowd_core::{Any, Error, Labels, Result};
 use stowd_proxy::tasks::Tasks;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
-use crate::streams::Connected;
+use crate::streams::{Connected, Ended};
 use crate::{Client, Io};
 
 /// How the JSON of a process is named.
@@ -24,7 +25,17 @@ pub struct Process {
     container: String,
     exec_id: String,
     pid: u32,
-    connected: Arc<Mutex<Connected>>,
+    state: Arc<State>,
+}
+
+/// What the handles of one process share.
+#[derive(Debug)]
+struct State {
+    connected: Mutex<Connected>,
+    /// It was started, so that its input can be read.
+    started: watch::Sender<bool>,
+    /// It was seen to have finished, which never changes again.
+    finished: AtomicBool,
 }
 
 /// A container's task, which is its init [`Process`] and all that runs beside it.
@@ -32,6 +43,7 @@ pub struct Process {
 pub struct Task(Process);
 
 impl Process {
+    /// Makes the handle of a process that was just made.
     pub(crate) fn new(
         client: &Client,
         container: &str,
@@ -39,25 +51,40 @@ impl Process {
         pid: u32,
         mut connected: Connected,
     ) -> Self {
-        let input_ended = connected.take_input_ended();
-        let made = Self {
-            client: client.clone(),
-            container: container.to_owned(),
-            exec_id: exec_id.to_owned(),
-            pid,
-            connected: Arc::new(Mutex::new(connected)),
-        };
-        if let Some(ended) = input_ended {
-            let (tasks, scope) = (made.tasks(), client.scope().clone());
+        let (started, _) = watch::channel(false);
+        if let Some(mut input) = connected.take_input() {
+            let (tasks, scope) = (client.connection().tasks(), client.scope().clone());
             let (container, exec_id) = (container.to_owned(), exec_id.to_owned());
-            tokio::spawn(async move {
-                if ended.await.is_ok() {
+            let mut begun = started.subscribe();
+            connected.keep(async move {
+                // Nothing is taken from our own input for a process that never starts, and the
+                // shim knows of an end only once it has opened the fifo.
+                if begun.wait_for(|begun| *begun).await.is_err() {
+                    return;
+                }
+                if input.copy().await == Ended::ByItself {
                     // It may have finished meanwhile, which is as good.
                     let _ = tasks.close_stdin(&scope, &container, &exec_id).await;
                 }
             });
         }
-        made
+        let (container, exec_id) = (container.to_owned(), exec_id.to_owned());
+        let connected = Mutex::new(connected);
+        let state = Arc::new(State { connected, started, finished: AtomicBool::new(false) });
+        Self { client: client.clone(), container, exec_id, pid, state }
+    }
+
+    /// Makes the handle of a process that somebody else has made and started.
+    pub(crate) fn found(
+        client: &Client,
+        container: &str,
+        exec_id: &str,
+        pid: u32,
+        connected: Connected,
+    ) -> Self {
+        let found = Self::new(client, container, exec_id, pid, connected);
+        found.state.started.send_replace(true);
+        found
     }
 
     fn tasks(&self) -> Tasks {
@@ -84,7 +111,9 @@ impl Process {
     /// # Errors
     /// `NotFound` when the program is not there, and others of the runtime.
     pub async fn start(&self) -> Result<u32> {
-        self.tasks().start(self.client.scope(), &self.container, &self.exec_id).await
+        let pid = self.tasks().start(self.client.scope(), &self.container, &self.exec_id).await?;
+        self.state.started.send_replace(true);
+        Ok(pid)
     }
 
     /// Waits until it has finished.
@@ -92,7 +121,9 @@ impl Process {
     /// # Errors
     /// `NotFound` when it was deleted, `Unavailable` when the daemon went away.
     pub async fn wait(&self) -> Result<Exit> {
-        self.tasks().wait(self.client.scope(), &self.container, &self.exec_id).await
+        let exit = self.tasks().wait(self.client.scope(), &self.container, &self.exec_id).await?;
+        self.state.finished.store(true, Ordering::Relaxed);
+        Ok(exit)
     }
 
     /// Asks what it is doing.
@@ -136,7 +167,7 @@ impl Process {
 
     /// Waits until all that it wrote has been copied to the streams that it is connected with.
     pub async fn output_ended(&self) {
-        self.connected.lock().await.output_ended().await;
+        self.state.connected.lock().await.output_ended().await;
     }
 
     /// Deletes it once it has finished: waits for its output, removes its fifos, returns how it
@@ -145,18 +176,21 @@ impl Process {
     /// # Errors
     /// `FailedPrecondition` while it runs, `NotFound` when it was deleted.
     pub async fn delete(&self) -> Result<Exit> {
-        let status = self.status().await?;
+        let finished = self.state.finished.load(Ordering::Relaxed);
+        let status = if finished { Status::Stopped } else { self.status().await? };
         if matches!(status, Status::Running | Status::Paused | Status::Pausing) {
-            let what = if self.exec_id.is_empty() { &self.container } else { &self.exec_id };
-            return Err(Error::failed_precondition(format_args!(
-                "process {what:?} must be stopped before deletion: it is running"
-            )));
+            let state = words(status);
+            return Err(Error::failed_precondition(if self.exec_id.is_empty() {
+                format!("task must be stopped before deletion: {state}")
+            } else {
+                format!("current process state: {state}, process must be stopped before deletion")
+            }));
         }
         if status == Status::Stopped {
             self.output_ended().await;
         }
         let exit = self.tasks().delete(self.client.scope(), &self.container, &self.exec_id).await?;
-        self.connected.lock().await.remove();
+        self.state.connected.lock().await.remove();
         Ok(exit)
     }
 
@@ -188,10 +222,22 @@ impl Process {
         if status == Status::Created {
             let exit =
                 self.tasks().delete(self.client.scope(), &self.container, &self.exec_id).await?;
-            self.connected.lock().await.remove();
+            self.state.connected.lock().await.remove();
             return Ok(exit);
         }
         self.delete().await
+    }
+}
+
+/// containerd's word for a status.
+fn words(status: Status) -> &'static str {
+    match status {
+        Status::Unknown => "unknown",
+        Status::Created => "created",
+        Status::Running => "running",
+        Status::Stopped => "stopped",
+        Status::Paused => "paused",
+        Status::Pausing => "pausing",
     }
 }
 

@@ -6,7 +6,6 @@ use stowd_core::tasks::Stdio;
 use stowd_core::{Error, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -69,8 +68,29 @@ pub(crate) struct Connected {
     stdio: Stdio,
     fifos: Option<Fifos>,
     output: JoinSet<()>,
-    input: Option<AbortOnDropHandle<()>>,
-    input_ended: Option<oneshot::Receiver<()>>,
+    input: Option<Input>,
+    copying: Option<AbortOnDropHandle<()>>,
+}
+
+/// What leads from this program to the process's input.
+pub(crate) struct Input {
+    from: Box<dyn AsyncRead + Send + Unpin>,
+    to: pipe::Sender,
+}
+
+/// Why copying input has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// There is no more.
+    ByItself,
+    /// The fifo is broken.
+    Refused,
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Input").field("to", &self.to).finish_non_exhaustive()
+    }
 }
 
 impl Connected {
@@ -126,10 +146,7 @@ impl Connected {
                 .read_write(true)
                 .open_sender(&stdio.stdin)
                 .map_err(|error| Error::io(format_args!("open {}", stdio.stdin), &error))?;
-            let (ended, input_ended) = oneshot::channel();
-            let copy = tokio::spawn(copy_input(from, to, ended));
-            connected.input = Some(AbortOnDropHandle::new(copy));
-            connected.input_ended = Some(input_ended);
+            connected.input = Some(Input { from, to });
         }
         Ok(connected)
     }
@@ -138,15 +155,20 @@ impl Connected {
         &self.stdio
     }
 
-    /// Returns what resolves when this program's stdin has ended, once.
-    pub(crate) fn take_input_ended(&mut self) -> Option<oneshot::Receiver<()>> {
-        self.input_ended.take()
+    /// Returns the input, to be copied once the process can take it.
+    pub(crate) fn take_input(&mut self) -> Option<Input> {
+        self.input.take()
+    }
+
+    /// Runs what copies the input for as long as this lives.
+    pub(crate) fn keep(&mut self, copying: impl Future<Output = ()> + Send + 'static) {
+        self.copying = Some(AbortOnDropHandle::new(tokio::spawn(copying)));
     }
 
     /// Waits until all output has been copied, which is when the process's side is closed.
     pub(crate) async fn output_ended(&mut self) {
         while self.output.join_next().await.is_some() {}
-        self.input = None;
+        self.copying = None;
     }
 
     /// Removes the fifos.
@@ -174,17 +196,16 @@ async fn copy_output(mut from: pipe::Receiver, mut to: Box<dyn AsyncWrite + Send
     }
 }
 
-async fn copy_input(
-    mut from: Box<dyn AsyncRead + Send + Unpin>,
-    mut to: pipe::Sender,
-    ended: oneshot::Sender<()>,
-) {
-    let mut buffer = vec![0; PIECE];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if to.write_all(&buffer[..count]).await.is_err() {
-            return;
+impl Input {
+    /// Copies until our side ends. The fifo stays open until this is dropped: what is in a fifo goes
+    /// when nobody has it open, and the shim may be about to open it.
+    pub(crate) async fn copy(&mut self) -> Ended {
+        let mut buffer = vec![0; PIECE];
+        while let Ok(count @ 1..) = self.from.read(&mut buffer).await {
+            if self.to.write_all(&buffer[..count]).await.is_err() {
+                return Ended::Refused;
+            }
         }
+        Ended::ByItself
     }
-    // The end must be told to the shim, which holds the fifo open itself.
-    let _ = ended.send(());
 }

@@ -8,19 +8,24 @@ use stowd_proxy::snapshots::Snapshots;
 
 use crate::Client;
 use crate::fifo::random_name;
-use crate::graph::Manifest;
+use crate::graph::Contents;
 
 /// Unpacks all layers that are not unpacked yet, under a lease of its own.
-pub(crate) async fn unpack(client: &Client, manifest: &Manifest, snapshotter: &str) -> Result<()> {
+pub(crate) async fn unpack(client: &Client, image: &Contents, snapshotter: &str) -> Result<()> {
     let (leased, lease) = client.lease().await?;
-    let done = unpack_layers(&leased, manifest, snapshotter).await;
+    let done = unpack_under_lease(&leased, image, snapshotter).await;
     let released = client.release(&lease).await;
     done.and(released)
 }
 
-async fn unpack_layers(client: &Client, manifest: &Manifest, snapshotter: &str) -> Result<()> {
-    let config = client.config_file(&manifest.config.digest).await?;
-    let (diff_ids, chain_ids) = (config.diff_ids(), config.chain_ids());
+/// Does the same with a client that has a lease already.
+pub(crate) async fn unpack_under_lease(
+    client: &Client,
+    image: &Contents,
+    snapshotter: &str,
+) -> Result<()> {
+    let manifest = &image.manifest;
+    let (diff_ids, chain_ids) = (image.file.diff_ids(), image.file.chain_ids());
     if diff_ids.len() != manifest.layers.len() {
         return Err(Error::failed_precondition(format_args!(
             "the image's config has {} layers, its manifest {}",

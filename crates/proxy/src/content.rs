@@ -62,6 +62,13 @@ impl Content {
         Self { client: client!(ContentClient<Channel>, channel), closing: Closing::default() }
     }
 
+    /// Opens a blob whose size the caller knows from a descriptor; saves the question for it. That
+    /// the blob is there shows at the first read.
+    pub fn open_sized(&self, scope: &Scope, digest: &Digest, size: u64) -> Arc<dyn Blob> {
+        let (client, scope, digest) = (self.client(), scope.clone(), digest.clone());
+        Arc::new(RemoteBlob { client, scope, digest, size })
+    }
+
     fn client(&self) -> ContentClient<Channel> {
         self.client.clone()
     }
@@ -71,8 +78,7 @@ impl Content {
 impl Store for Content {
     async fn open(&self, scope: &Scope, digest: &Digest) -> Result<Arc<dyn Blob>> {
         let size = self.info(scope, digest).await?.size;
-        let (client, digest) = (self.client(), digest.clone());
-        Ok(Arc::new(RemoteBlob { client, scope: scope.clone(), digest, size }))
+        Ok(self.open_sized(scope, digest, size))
     }
 
     async fn info(&self, scope: &Scope, digest: &Digest) -> Result<Info> {

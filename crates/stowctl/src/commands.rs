@@ -1,6 +1,10 @@
 //! The commands, one file each; groups are folders.
 
+mod containers;
 mod namespaces;
+mod oci;
+mod run;
+mod tasks;
 mod version;
 
 use clap::Subcommand;
@@ -16,6 +20,15 @@ pub(crate) enum Common {
     /// Manage namespaces
     #[command(subcommand, visible_aliases = ["namespace", "ns"])]
     Namespaces(namespaces::Namespaces),
+    /// Manage containers
+    #[command(subcommand, visible_aliases = ["c", "container"])]
+    Containers(containers::Containers),
+    /// Manage tasks: containers that run
+    #[command(subcommand, visible_aliases = ["t", "task"])]
+    Tasks(tasks::Tasks),
+    /// OCI tools
+    #[command(subcommand)]
+    Oci(oci::Oci),
 }
 
 /// The commands of `stowctl`.
@@ -23,6 +36,7 @@ pub(crate) enum Common {
 pub(crate) enum StowctlCommand {
     #[command(flatten)]
     Common(Common),
+    Run(Box<run::StowctlRun>),
 }
 
 /// The commands of `ctr`.
@@ -30,6 +44,7 @@ pub(crate) enum StowctlCommand {
 pub(crate) enum CtrCommand {
     #[command(flatten)]
     Common(Common),
+    Run(Box<run::CtrRun>),
 }
 
 impl Common {
@@ -37,6 +52,9 @@ impl Common {
         match self {
             Self::Version(command) => command.run(at).await,
             Self::Namespaces(command) => command.run(at).await,
+            Self::Containers(command) => command.run(at).await,
+            Self::Tasks(command) => command.run(at).await,
+            Self::Oci(command) => command.run(at).await,
         }
     }
 }
@@ -45,6 +63,7 @@ impl StowctlCommand {
     pub(crate) async fn run(self, at: &Context) -> Outcome {
         match self {
             Self::Common(command) => command.run(at).await,
+            Self::Run(command) => command.run(at).await,
         }
     }
 }
@@ -53,6 +72,7 @@ impl CtrCommand {
     pub(crate) async fn run(self, at: &Context) -> Outcome {
         match self {
             Self::Common(command) => command.run(at).await,
+            Self::Run(command) => command.run(at).await,
         }
     }
 }

@@ -33,6 +33,11 @@ impl Context {
         })
     }
 
+    /// Returns the namespace asked for.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.global.namespace
+    }
+
     /// Returns the socket's path.
     pub(crate) fn address(&self) -> &std::path::Path {
         &self.global.address

@@ -14,13 +14,16 @@
 //! Deliberately absent: anything that a Rust program would want, too. That is in `stowd-client`.
 
 mod arguments;
+mod attached;
 mod cli;
 mod commands;
 mod context;
 mod failure;
 mod printer;
 mod progress;
+mod signals;
 mod table;
+mod terminal;
 mod units;
 
 use std::ffi::OsString;

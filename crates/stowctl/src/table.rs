@@ -20,6 +20,9 @@ pub(crate) enum Last {
     Ragged,
     /// Filled up with spaces, as where ctr writes a tab at the end of each line.
     Filled,
+    /// Filled up in the head alone, where ctr writes that tab only there. The column's other cells
+    /// are then not part of it, and do not make it wider.
+    FilledHead,
 }
 
 impl Layout {
@@ -61,14 +64,21 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.lines.iter().map(Vec::len).max().unwrap_or(0);
         let width_of = |column: usize| {
-            let widest = self.lines.iter().filter_map(|line| line.get(column));
+            let head_only = self.layout.last == Last::FilledHead && column + 1 == columns;
+            let lines = &self.lines[..if head_only { 1 } else { self.lines.len() }];
+            let widest = lines.iter().filter_map(|line| line.get(column));
             let widest = widest.map(|cell| cell.chars().count()).max().unwrap_or(0);
             (widest + self.layout.gap).max(self.layout.least)
         };
         let widths: Vec<usize> = (0..columns).map(width_of).collect();
-        for line in &self.lines {
+        for (number, line) in self.lines.iter().enumerate() {
+            let ragged = match self.layout.last {
+                Last::Ragged => true,
+                Last::Filled => false,
+                Last::FilledHead => number > 0,
+            };
             for (column, cell) in line.iter().enumerate() {
-                if column + 1 == line.len() && self.layout.last == Last::Ragged {
+                if column + 1 == line.len() && ragged {
                     f.write_str(cell)?;
                 } else {
                     write!(f, "{cell:<width$}", width = widths[column])?;
@@ -90,6 +100,13 @@ mod tests {
         table.add(vec!["default".into(), "a=b".into()]);
         table.add(vec!["x".into(), String::new()]);
         assert_eq!(table.to_string(), "NAME    LABELS\ndefault a=b\nx       \n");
+    }
+
+    #[test]
+    fn the_last_column_may_be_filled_in_the_head_alone() {
+        let mut table = Table::new(Layout { last: Last::FilledHead, ..Layout::WIDE }, &["A", "B"]);
+        table.add(vec!["x".into(), "long enough".into()]);
+        assert_eq!(table.to_string(), "A    B    \nx    long enough\n");
     }
 
     #[test]
