@@ -1,5 +1,6 @@
 //! The commands, one file each; groups are folders.
 
+mod images;
 mod namespaces;
 mod version;
 
@@ -16,6 +17,9 @@ pub(crate) enum Common {
     /// Manage namespaces
     #[command(subcommand, visible_aliases = ["namespace", "ns"])]
     Namespaces(namespaces::Namespaces),
+    /// Manage images
+    #[command(subcommand, visible_aliases = ["image", "i"])]
+    Images(images::Images),
 }
 
 /// The commands of `stowctl`.
@@ -23,6 +27,8 @@ pub(crate) enum Common {
 pub(crate) enum StowctlCommand {
     #[command(flatten)]
     Common(Common),
+    /// Pull an image by its short or full reference
+    Pull(images::pull::PullShort),
 }
 
 /// The commands of `ctr`.
@@ -37,6 +43,7 @@ impl Common {
         match self {
             Self::Version(command) => command.run(at).await,
             Self::Namespaces(command) => command.run(at).await,
+            Self::Images(command) => command.run(at).await,
         }
     }
 }
@@ -45,6 +52,7 @@ impl StowctlCommand {
     pub(crate) async fn run(self, at: &Context) -> Outcome {
         match self {
             Self::Common(command) => command.run(at).await,
+            Self::Pull(command) => command.run(at).await,
         }
     }
 }

@@ -18,9 +18,13 @@ mod cli;
 mod commands;
 mod context;
 mod failure;
+mod labels;
 mod printer;
 mod progress;
+mod registry;
 mod table;
+mod tabs;
+mod times;
 mod units;
 
 use std::ffi::OsString;
