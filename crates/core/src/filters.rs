@@ -9,7 +9,7 @@
 //! topic~=|^/tasks/|,namespace!=moby
 //! ```
 //!
-//! Operators: `==`, `!=`, `~=` (regular expression). A value or a path component is a bare word or
+//! Spaces may stand before a path, an operator and a value. Operators: `==`, `!=`, `~=` (regular expression). A value or a path component is a bare word or
 //! quoted with `"`, and for `~=` also with `/` or `|` (containerd `filters`).
 
 use std::borrow::Cow;
@@ -141,6 +141,8 @@ impl Parser<'_> {
         while self.take(".") {
             path.push(self.component()?);
         }
+        let end = self.at;
+        self.skip_spaces();
         let test = if self.take("==") {
             Test::Equal(self.value(&['"'])?)
         } else if self.take("!=") {
@@ -155,12 +157,15 @@ impl Parser<'_> {
                 ))
             })?)
         } else {
+            // Spaces lead up to something, they do not follow it.
+            self.at = end;
             Test::Present
         };
         Ok(Selector { path, test })
     }
 
     fn component(&mut self) -> Result<String> {
+        self.skip_spaces();
         if self.rest().starts_with('"') {
             return self.quoted('"');
         }
@@ -173,11 +178,13 @@ impl Parser<'_> {
     }
 
     fn value(&mut self, quotes: &[char]) -> Result<String> {
+        self.skip_spaces();
         if let Some(quote) = self.rest().chars().next().filter(|c| quotes.contains(c)) {
             return self.quoted(quote);
         }
         // A bare value runs to the next comma: clients pass references and paths unquoted.
-        let word: String = self.rest().chars().take_while(|&c| c != ',' && c != '"').collect();
+        let bare = |&c: &char| c != ',' && c != '"' && !c.is_whitespace();
+        let word: String = self.rest().chars().take_while(bare).collect();
         if word.is_empty() {
             return Err(self.error("expected a value"));
         }
@@ -208,6 +215,10 @@ impl Parser<'_> {
             }
         }
         Err(self.error("quoted string is not closed"))
+    }
+
+    fn skip_spaces(&mut self) {
+        self.at = self.text.len() - self.rest().trim_start().len();
     }
 
     fn rest(&self) -> &str {
@@ -279,11 +290,13 @@ mod tests {
         assert!(!holds("labels.other"));
         assert!(holds("labels.other!=x"));
         assert!(!holds("name,labels.other"));
+        assert!(holds("topic==/tasks/exit, name==docker.io/library/a:1"));
+        assert!(holds(" topic ~= |exit|"));
     }
 
     #[test]
     fn refuses_nonsense_with_a_place() {
-        for bad in ["=", "a==", "a,,b", "a~=[", "a==\"x", "a b", ",", "a.=x"] {
+        for bad in ["=", "a==", "a,,b", "a~=[", "a==\"x", "a b", ",", "a.=x", "a ,b", "a==b c"] {
             let error = Filter::parse(bad).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::InvalidArgument, "{bad}");
         }
