@@ -9,8 +9,9 @@
 //! topic~=|^/tasks/|,namespace!=moby
 //! ```
 //!
-//! Spaces may stand before a path, an operator and a value. Operators: `==`, `!=`, `~=` (regular expression). A value or a path component is a bare word or
-//! quoted with `"`, and for `~=` also with `/` or `|` (containerd `filters`).
+//! Operators: `==`, `!=`, `~=` (regular expression). A value or a path component is a bare word or
+//! quoted with `"`, and for `~=` also with `/` or `|`. Spaces may stand before a path, an operator
+//! and a value (containerd `filters`).
 
 use std::borrow::Cow;
 

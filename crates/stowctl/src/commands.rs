@@ -1,7 +1,14 @@
 //! The commands, one file each; groups are folders.
 
+mod content;
+mod deprecations;
+mod events;
 mod images;
+mod info;
+mod leases;
 mod namespaces;
+mod plugins;
+mod snapshots;
 mod version;
 
 use clap::Subcommand;
@@ -20,6 +27,26 @@ pub(crate) enum Common {
     /// Manage images
     #[command(subcommand, visible_aliases = ["image", "i"])]
     Images(images::Images),
+    /// Manage content
+    #[command(subcommand)]
+    Content(content::Content),
+    /// Manage snapshots
+    #[command(visible_alias = "snapshot")]
+    Snapshots(snapshots::Snapshots),
+    /// Manage leases
+    #[command(subcommand)]
+    Leases(leases::Leases),
+    /// Show what the daemon is made of
+    #[command(subcommand, visible_alias = "plugin")]
+    Plugins(plugins::Plugins),
+    /// Print what happens, of all namespaces, until it is ended
+    #[command(visible_alias = "event")]
+    Events(events::Events),
+    /// Print what the daemon says of itself, as JSON
+    Info(info::Info),
+    /// Show uses of what is going away
+    #[command(subcommand)]
+    Deprecations(deprecations::Deprecations),
 }
 
 /// The commands of `stowctl`.
@@ -44,6 +71,13 @@ impl Common {
             Self::Version(command) => command.run(at).await,
             Self::Namespaces(command) => command.run(at).await,
             Self::Images(command) => command.run(at).await,
+            Self::Content(command) => command.run(at).await,
+            Self::Snapshots(command) => command.run(at).await,
+            Self::Leases(command) => command.run(at).await,
+            Self::Plugins(command) => command.run(at).await,
+            Self::Events(command) => command.run(at).await,
+            Self::Info(command) => command.run(at).await,
+            Self::Deprecations(command) => command.run(at).await,
         }
     }
 }
