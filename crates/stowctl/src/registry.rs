@@ -140,29 +140,21 @@ impl RegistryFlags {
     }
 }
 
-/// Says what the user could do about a registry that does not let in or does not answer.
-pub(crate) fn hinted(error: Error) -> Error {
-    if error.hint_text().is_some() {
-        return error;
+impl Remote {
+    /// Says by which flag an error could be cured, where the daemon's own hint knows of files only.
+    pub(crate) fn hinted(&self, error: Error) -> Error {
+        let said = error.to_string();
+        let hint = if error.is(ErrorKind::Unauthenticated) && self.registry.credentials.is_none() {
+            "give credentials with --user NAME[:PASSWORD]"
+        } else if said.contains("failed to verify certificate") {
+            "--tlscacert FILE names the authority's certificate; --skip-verify trusts any"
+        } else if self.registry.plain_http && said.contains("400 Bad Request") {
+            "if the registry speaks TLS, leave --plain-http out"
+        } else {
+            return error;
+        };
+        error.hint(hint)
     }
-    let said = error.message().to_ascii_lowercase();
-    let hint = match error.kind() {
-        ErrorKind::Unauthenticated => "give credentials with --user NAME",
-        ErrorKind::PermissionDenied if said.contains("registry") || said.contains("403") => {
-            "give credentials with --user NAME that may do this"
-        }
-        _ if said.contains("corrupt message")
-            || said.contains("invalidcontenttype")
-            || said.contains("http response to https") =>
-        {
-            "if the registry speaks plain HTTP, try --plain-http"
-        }
-        _ if said.contains("unknownissuer") || said.contains("certificate") => {
-            "name the authority that signed the registry's certificate with --tlscacert FILE"
-        }
-        _ => return error,
-    };
-    error.hint(hint)
 }
 
 /// Reads a password from the terminal without showing it, or else a line from standard input.

@@ -9,7 +9,7 @@ use crate::failure::Outcome;
 use crate::labels;
 use crate::printer::Format;
 use crate::progress::{self, To};
-use crate::registry::{self, RegistryFlags};
+use crate::registry::RegistryFlags;
 
 /// Fetches all content of an image and stores its name, but does not unpack it.
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,10 @@ impl Fetch {
         };
         let client = at.client().await?;
         let job = progress::start(&at.printer);
-        client.pull_with(pull, Arc::clone(&job) as _).await.map_err(registry::hinted)?;
+        client
+            .pull_with(pull, Arc::clone(&job) as _)
+            .await
+            .map_err(|error| remote.hinted(error))?;
         let summary = job.finish();
         match at.printer.format() {
             Format::Json => at.printer.json(&summary)?,

@@ -43,7 +43,7 @@ impl Serialize for Fields {
 impl Fields {
     fn text(self, name: &'static str, text: impl Into<String>) -> Self {
         let text = text.into();
-        self.add(name, (!text.is_empty()).then(|| Field::Value(Value::String(text))))
+        self.add(name, (!text.is_empty()).then_some(Field::Value(Value::String(text))))
     }
 
     fn number(self, name: &'static str, number: impl Into<u64>) -> Self {

@@ -11,7 +11,7 @@ use crate::failure::Outcome;
 use crate::labels;
 use crate::printer::Format;
 use crate::progress::{self, Summary, To};
-use crate::registry::{self, RegistryFlags};
+use crate::registry::RegistryFlags;
 
 /// Pulls an image from a registry: fetches what is missing, unpacks it, and stores it under its
 /// reference, by which it can be run.
@@ -117,8 +117,10 @@ impl Flags {
             labels,
             unpack: Some(self.snapshotter),
         };
-        let image =
-            client.pull_with(pull, Arc::clone(&job) as _).await.map_err(registry::hinted)?;
+        let image = client
+            .pull_with(pull, Arc::clone(&job) as _)
+            .await
+            .map_err(|error| remote.hinted(error))?;
         let summary = job.finish();
         let mut chain_ids = Vec::new();
         if self.print_chainid {
@@ -146,7 +148,10 @@ pub(crate) async fn pull_plainly(
     pull.from = remote.registry.clone();
     pull.all_metadata = true;
     pull.unpack = Some(snapshotter.to_owned());
-    let image = client.pull_with(pull, Arc::clone(&job) as _).await.map_err(registry::hinted)?;
+    let image = client
+        .pull_with(pull, Arc::clone(&job) as _)
+        .await
+        .map_err(|error| remote.hinted(error))?;
     if at.printer.is_watched() {
         at.printer.summary(&job.finish(), To::Error)?;
     }

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::printer::Format;
 use crate::progress::{self, To};
-use crate::registry::{self, RegistryFlags};
+use crate::registry::RegistryFlags;
 
 /// Pushes an image with all that it refers to.
 #[derive(Debug, clap::Args)]
@@ -63,7 +63,10 @@ impl Push {
         }
         let job = progress::start(&at.printer);
         let push = stowd_client::Push { image, to: remote.registry.clone() };
-        client.push_with(push, Arc::clone(&job) as _).await.map_err(registry::hinted)?;
+        client
+            .push_with(push, Arc::clone(&job) as _)
+            .await
+            .map_err(|error| remote.hinted(error))?;
         let summary = job.finish();
         match at.printer.format() {
             Format::Json => at.printer.json(&summary)?,
