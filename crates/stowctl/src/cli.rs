@@ -59,7 +59,8 @@ pub(crate) struct Global {
 
 /// A container engine's command line, with ctr's commands and some that people miss in it
 #[derive(Debug, Parser)]
-#[command(name = "stowctl", version = VERSION)]
+// A flag given again replaces itself, as ctr has it.
+#[command(name = "stowctl", version = VERSION, args_override_self = true)]
 struct Stowctl {
     #[command(flatten)]
     global: Global,
@@ -69,7 +70,12 @@ struct Stowctl {
 
 /// stowctl under the name and with the grammar of ctr
 #[derive(Debug, Parser)]
-#[command(name = "ctr", version = CTR_VERSION, disable_version_flag = true)]
+#[command(
+    name = "ctr",
+    version = CTR_VERSION,
+    disable_version_flag = true,
+    args_override_self = true
+)]
 struct Ctr {
     #[command(flatten)]
     global: Global,

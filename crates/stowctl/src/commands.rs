@@ -1,9 +1,17 @@
 //! The commands, one file each; groups are folders.
 
 mod containers;
+mod content;
+mod deprecations;
+mod events;
+mod images;
+mod info;
+mod leases;
 mod namespaces;
 mod oci;
+mod plugins;
 mod run;
+mod snapshots;
 mod tasks;
 mod version;
 
@@ -29,6 +37,29 @@ pub(crate) enum Common {
     /// OCI tools
     #[command(subcommand)]
     Oci(oci::Oci),
+    /// Manage images
+    #[command(subcommand, visible_aliases = ["image", "i"])]
+    Images(images::Images),
+    /// Manage content
+    #[command(subcommand)]
+    Content(content::Content),
+    /// Manage snapshots
+    #[command(visible_alias = "snapshot")]
+    Snapshots(snapshots::Snapshots),
+    /// Manage leases
+    #[command(subcommand)]
+    Leases(leases::Leases),
+    /// Show what the daemon is made of
+    #[command(subcommand, visible_alias = "plugin")]
+    Plugins(plugins::Plugins),
+    /// Print what happens, of all namespaces, until it is ended
+    #[command(visible_alias = "event")]
+    Events(events::Events),
+    /// Print what the daemon says of itself, as JSON
+    Info(info::Info),
+    /// Show uses of what is going away
+    #[command(subcommand)]
+    Deprecations(deprecations::Deprecations),
 }
 
 /// The commands of `stowctl`.
@@ -37,6 +68,8 @@ pub(crate) enum StowctlCommand {
     #[command(flatten)]
     Common(Common),
     Run(Box<run::StowctlRun>),
+    /// Pull an image by its short or full reference
+    Pull(images::pull::PullShort),
 }
 
 /// The commands of `ctr`.
@@ -55,6 +88,14 @@ impl Common {
             Self::Containers(command) => command.run(at).await,
             Self::Tasks(command) => command.run(at).await,
             Self::Oci(command) => command.run(at).await,
+            Self::Images(command) => command.run(at).await,
+            Self::Content(command) => command.run(at).await,
+            Self::Snapshots(command) => command.run(at).await,
+            Self::Leases(command) => command.run(at).await,
+            Self::Plugins(command) => command.run(at).await,
+            Self::Events(command) => command.run(at).await,
+            Self::Info(command) => command.run(at).await,
+            Self::Deprecations(command) => command.run(at).await,
         }
     }
 }
@@ -64,6 +105,7 @@ impl StowctlCommand {
         match self {
             Self::Common(command) => command.run(at).await,
             Self::Run(command) => command.run(at).await,
+            Self::Pull(command) => command.run(at).await,
         }
     }
 }

@@ -28,6 +28,26 @@ impl From<Error> for Failure {
     }
 }
 
+/// Errors of a command that goes on after one: the first is what it ends with, the others are
+/// printed as they come.
+#[derive(Debug, Default)]
+pub(crate) struct Worst(Option<Error>);
+
+impl Worst {
+    pub(crate) fn add(&mut self, printer: &Printer, error: Error) {
+        match self.0 {
+            None => self.0 = Some(error),
+            Some(_) => printer.note(error),
+        }
+    }
+}
+
+impl From<Worst> for Outcome {
+    fn from(worst: Worst) -> Self {
+        worst.0.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
 /// Prints why, and returns the program's exit status.
 pub(crate) fn report(grammar: Grammar, printer: &Printer, failure: Failure) -> ExitCode {
     match failure {

@@ -19,11 +19,15 @@ mod cli;
 mod commands;
 mod context;
 mod failure;
+mod labels;
 mod printer;
 mod progress;
+mod registry;
 mod signals;
 mod table;
+mod tabs;
 mod terminal;
+mod times;
 mod units;
 
 use std::ffi::OsString;

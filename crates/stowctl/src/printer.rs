@@ -67,9 +67,29 @@ impl Printer {
         self.bytes(&text)
     }
 
+    /// Prints a value as JSON as ctr does: indented by four spaces, safe inside HTML.
+    pub(crate) fn ctr_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
+        let mut text = Vec::new();
+        let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+        value
+            .serialize(&mut serde_json::Serializer::with_formatter(&mut text, format))
+            .map_err(|error| Error::internal(format_args!("encode JSON: {error}")))?;
+        self.line(for_html(&String::from_utf8_lossy(&text)))
+    }
+
     /// Prints a line of data.
     pub(crate) fn line(&self, line: impl fmt::Display) -> Result<()> {
         self.bytes(format!("{line}\n").as_bytes())
+    }
+
+    /// Prints a line of data without end; says whether anybody still reads.
+    pub(crate) fn line_while_read(&self, line: impl fmt::Display) -> Result<bool> {
+        let mut out = io::stdout().lock();
+        match writeln!(out, "{line}").and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(Error::io("write to standard output", &error)),
+            Ok(()) => Ok(true),
+        }
     }
 
     /// Writes data as it is.
@@ -99,4 +119,9 @@ impl Printer {
     pub(crate) fn is_watched(&self) -> bool {
         self.format == Format::Text && io::stderr().is_terminal()
     }
+}
+
+/// Escapes what Go's encoder escapes; outside of strings JSON has none of these.
+pub(crate) fn for_html(json: &str) -> String {
+    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }

@@ -45,6 +45,29 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// Words a number of bytes in powers of 1000 with four digits, as ctr does for blobs: `2.214MB`.
+pub(crate) fn decimal_bytes(count: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    #[allow(clippy::cast_precision_loss, reason = "a display with four digits")]
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let before_point = if value >= 100.0 {
+        3
+    } else if value >= 10.0 {
+        2
+    } else {
+        1
+    };
+    let text = format!("{value:.*}", 4 - before_point);
+    let text =
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{}", UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +88,14 @@ mod tests {
         assert_eq!(bytes(0), "0.0 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(u64::MAX), "16.0 EiB");
+    }
+
+    #[test]
+    fn decimal_bytes_have_four_digits() {
+        assert_eq!(decimal_bytes(0), "0B");
+        assert_eq!(decimal_bytes(528), "528B");
+        assert_eq!(decimal_bytes(2_214_000), "2.214MB");
+        assert_eq!(decimal_bytes(10_500), "10.5kB");
+        assert_eq!(decimal_bytes(1_000_000), "1MB");
     }
 }

@@ -100,7 +100,10 @@ impl Flags {
         }
         at.printer.note(format_args!("pulling {full}"));
         let pull = self.request(&full, platform)?;
-        signals.until_asked(client.pull_with(pull, progress::sink(&at.printer))).await
+        let job = progress::start(&at.printer);
+        let image = signals.until_asked(client.pull_with(pull, Arc::clone(&job) as _)).await?;
+        job.finish();
+        Ok(image)
     }
 
     fn request(&self, full: &str, platform: Option<&Platform>) -> Result<Pull> {

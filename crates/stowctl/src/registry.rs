@@ -1,0 +1,198 @@
+//! The flags that say how to get at a registry, and what becomes of them.
+//!
+//! The daemon speaks with registries, so the flags travel to it: scheme, credentials and a folder of
+//! host configuration have a place in its contract. Certificates do not; they are written into a
+//! host configuration of this call's own, which the daemon reads while the call lasts.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use stowd_core::transfer::{Credentials, RegistryRef, Secret};
+use stowd_core::{Error, ErrorKind, Result};
+
+mod hosts;
+
+use hosts::Hosts;
+
+/// How to get at a registry
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Registry")]
+pub(crate) struct RegistryFlags {
+    /// Do not check the registry's certificate
+    #[arg(short = 'k', long)]
+    skip_verify: bool,
+    /// Speak plain HTTP with the registry
+    #[arg(long)]
+    plain_http: bool,
+    /// User and password; without a password it is asked for
+    #[arg(short, long, value_name = "USER[:PASSWORD]")]
+    user: Option<String>,
+    /// Refresh token for the authorization server
+    #[arg(long, value_name = "TOKEN", conflicts_with = "user")]
+    refresh: Option<String>,
+    /// Folder with the configuration of hosts (hosts.toml), which the daemon reads
+    #[arg(long, value_name = "FOLDER")]
+    hosts_dir: Option<PathBuf>,
+    /// Certificate of the authority that signed the registry's
+    #[arg(long, value_name = "FILE")]
+    tlscacert: Option<PathBuf>,
+    /// Certificate to show to the registry
+    #[arg(long, value_name = "FILE", requires = "tlskey")]
+    tlscert: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(long, value_name = "FILE", requires = "tlscert")]
+    tlskey: Option<PathBuf>,
+    /// Not possible here: the daemon speaks with the registry
+    #[arg(long)]
+    http_dump: bool,
+    /// Not possible here: the daemon speaks with the registry
+    #[arg(long)]
+    http_trace: bool,
+}
+
+/// A reference with how to get at it; keeps what the daemon needs for that until it is dropped.
+pub(crate) struct Remote {
+    /// What the daemon is told.
+    pub(crate) registry: RegistryRef,
+    _hosts: Option<Hosts>,
+}
+
+/// Credentials for one reference, whatever host asks for them on its behalf.
+struct Given {
+    reference: String,
+    secret: Secret,
+}
+
+#[async_trait]
+impl Credentials for Given {
+    async fn secret(&self, reference: &str, _host: &str) -> Result<Option<Secret>> {
+        Ok((reference == self.reference).then(|| self.secret.clone()))
+    }
+}
+
+impl RegistryFlags {
+    /// Makes what the daemon is told of a reference. May ask for a password.
+    ///
+    /// # Errors
+    /// `NotImplemented` for what the daemon cannot be told, `InvalidArgument` for what goes not
+    /// together.
+    pub(crate) fn remote(self, reference: &str) -> Result<Remote> {
+        for (asked, flag) in [(self.http_dump, "--http-dump"), (self.http_trace, "--http-trace")] {
+            if asked {
+                return Err(Error::not_implemented(flag).hint(
+                    "the daemon speaks with the registry; run it with --log-level debug to see what it says",
+                ));
+            }
+        }
+        let hosts = self.hosts(reference)?;
+        let config_path = match (&hosts, &self.hosts_dir) {
+            (Some(hosts), _) => text(hosts.path())?,
+            (None, Some(folder)) => text(&absolute(folder)?)?,
+            (None, None) => String::new(),
+        };
+        let plain_http = self.plain_http;
+        let credentials = self.secret()?.map(|secret| {
+            Arc::new(Given { reference: reference.to_owned(), secret }) as Arc<dyn Credentials>
+        });
+        let registry = RegistryRef {
+            reference: reference.to_owned(),
+            config_path,
+            plain_http,
+            credentials,
+            ..RegistryRef::default()
+        };
+        Ok(Remote { registry, _hosts: hosts })
+    }
+
+    fn hosts(&self, reference: &str) -> Result<Option<Hosts>> {
+        let certificates = self.tlscacert.is_some() || self.tlscert.is_some();
+        if !self.skip_verify && !certificates {
+            return Ok(None);
+        }
+        if self.hosts_dir.is_some() {
+            return Err(Error::not_implemented(
+                "--hosts-dir together with --skip-verify or certificates",
+            )
+            .hint("write skip_verify, ca and client into the folder's hosts.toml"));
+        }
+        let verify = if self.skip_verify { hosts::Verify::No } else { hosts::Verify::Yes };
+        let identity = match (&self.tlscert, &self.tlskey) {
+            (Some(certificate), Some(key)) => Some((absolute(certificate)?, absolute(key)?)),
+            _ => None,
+        };
+        let authority = self.tlscacert.as_deref().map(absolute).transpose()?;
+        Hosts::write(reference, verify, authority, identity).map(Some)
+    }
+
+    fn secret(self) -> Result<Option<Secret>> {
+        let Some(user) = self.user.filter(|user| !user.is_empty()) else {
+            return Ok(self.refresh.filter(|token| !token.is_empty()).map(Secret::Refresh));
+        };
+        let (username, password) = match user.split_once(':') {
+            Some((name, password)) if !name.is_empty() => (name.to_owned(), password.to_owned()),
+            _ => (user, String::new()),
+        };
+        let password = if password.is_empty() { ask_for_password()? } else { password };
+        Ok(Some(Secret::Basic { username, password }))
+    }
+}
+
+impl Remote {
+    /// Says by which flag an error could be cured, where the daemon's own hint knows of files only.
+    pub(crate) fn hinted(&self, error: Error) -> Error {
+        let said = error.to_string();
+        let hint = if error.is(ErrorKind::Unauthenticated) && self.registry.credentials.is_none() {
+            "give credentials with --user NAME[:PASSWORD]"
+        } else if said.contains("failed to verify certificate") {
+            "--tlscacert FILE names the authority's certificate; --skip-verify trusts any"
+        } else if self.registry.plain_http && said.contains("400 Bad Request") {
+            "if the registry speaks TLS, leave --plain-http out"
+        } else {
+            return error;
+        };
+        error.hint(hint)
+    }
+}
+
+/// Reads a password from the terminal without showing it, or else a line from standard input.
+fn ask_for_password() -> Result<String> {
+    let stdin = io::stdin();
+    let failed = |error: &io::Error| Error::io("read the password", error);
+    let mut line = String::new();
+    if stdin.is_terminal() {
+        let terminal = |error: rustix::io::Errno| failed(&error.into());
+        let before = tcgetattr(&stdin).map_err(terminal)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        silent.local_modes.insert(LocalModes::ECHONL);
+        // Nobody sees the question if standard error is gone; the answer is still read.
+        let _ = write!(io::stderr(), "Password: ");
+        tcsetattr(&stdin, OptionalActions::Flush, &silent).map_err(terminal)?;
+        let read = stdin.lock().read_line(&mut line);
+        let restored = tcsetattr(&stdin, OptionalActions::Flush, &before).map_err(terminal);
+        read.map_err(|error| failed(&error))?;
+        restored?;
+    } else {
+        stdin.lock().read_line(&mut line).map_err(|error| failed(&error))?;
+    }
+    let password = line.trim_end_matches(['\r', '\n']).to_owned();
+    if password.is_empty() {
+        return Err(Error::unauthenticated("no password was given")
+            .hint("write --user NAME:PASSWORD, or the password on standard input"));
+    }
+    Ok(password)
+}
+
+/// The daemon has another working directory.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().map_err(|error| Error::io(format_args!("open {}", path.display()), &error))
+}
+
+fn text(path: &Path) -> Result<String> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Error::invalid(format_args!("path {:?} is not UTF-8", path.display())))
+}
