@@ -89,8 +89,10 @@ impl Container {
 
     /// Lets the init process run its program, then runs the poststart hooks.
     ///
-    /// Returns when `execve` has succeeded (if this process created the container; otherwise when
-    /// init has been let go). Gives the warnings.
+    /// Returns when init has become its program (if this process created the container; otherwise
+    /// when init has been let go). Gives the warnings. A program that was found but that the kernel
+    /// does not take counts as started too, as with runc: it says so on its standard error and ends
+    /// with status 255.
     pub fn start(&mut self) -> Result<Vec<String>> {
         let wrong = |text: &str| Err(Error::WrongState(text.into()));
         match self.status()? {

@@ -92,7 +92,8 @@ pub struct Created {
     pub warnings: Vec<String>,
 }
 
-/// A process that an `exec` started. It runs already, and is the caller's child to reap.
+/// A process that an `exec` started. It runs already, and is the caller's child to reap. One whose
+/// program the kernel does not take has said so on its standard error and ends with status 255.
 #[derive(Debug)]
 pub struct Process {
     /// Its id in the caller's pid namespace.

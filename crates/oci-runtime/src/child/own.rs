@@ -10,7 +10,7 @@
 
 use std::ffi::CStr;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
 use rustix::io::{Errno, Result};
 
 /// What tells a file from all others: its device and inode.
@@ -22,32 +22,35 @@ const MAX_DEPTH: usize = 5;
 /// Fails with `EACCES` if running the file at `path` would run `own`.
 pub(super) fn refuse(path: &CStr, own: FileId) -> Result<()> {
     let mut line = [0u8; 256];
-    check(path, own)?;
-    let mut length = first_line(path, &mut line);
+    let mut length = look(path, own, &mut line)?;
     for _ in 0..MAX_DEPTH {
         let Some(interpreter) = interpreter(&mut line[..length]) else { return Ok(()) };
-        check(interpreter, own)?;
         let mut next = [0u8; 256];
-        length = first_line(interpreter, &mut next);
+        length = look(interpreter, own, &mut next)?;
         line = next;
     }
     Ok(())
 }
 
-fn check(path: &CStr, own: FileId) -> Result<()> {
+/// Compares a file with `own` and reads its beginning, of which it gives the length with one byte
+/// more for an end.
+fn look(path: &CStr, own: FileId, line: &mut [u8; 256]) -> Result<usize> {
     match statat(CWD, path, AtFlags::empty()) {
         Ok(stat) if (stat.st_dev, stat.st_ino) == own => Err(Errno::ACCESS),
-        // What is not there cannot run either; `execve` says so better.
-        _ => Ok(()),
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+            Ok(beginning(path, line).map_or(0, |length| length + 1))
+        }
+        // What is not there, or no file, cannot run either; `execve` says so better.
+        _ => Ok(0),
     }
 }
 
-/// Reads the beginning of a file, as much of it as the kernel looks at.
-fn first_line(path: &CStr, line: &mut [u8; 256]) -> usize {
+/// Reads as much of a file as the kernel looks at. One that may be run but not read is no script that
+/// the kernel could run.
+fn beginning(path: &CStr, line: &mut [u8; 256]) -> Result<usize> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    // One that may be run but not read is no script that the kernel could run.
-    let Ok(file) = openat(CWD, path, flags, Mode::empty()) else { return 0 };
-    rustix::io::read(&file, &mut line[..255]).unwrap_or(0)
+    let file = openat(CWD, path, flags, Mode::empty())?;
+    rustix::io::read(&file, &mut line[..255])
 }
 
 /// The path after `#!`, ended in place.
@@ -57,7 +60,7 @@ fn interpreter(line: &mut [u8]) -> Option<&CStr> {
     let start = 2 + rest.iter().position(|byte| !blank(byte))?;
     let end = line[start..].iter().position(|byte| blank(byte) || matches!(byte, b'\n' | 0));
     let end = start + end.unwrap_or(line.len() - start);
-    // The caller left room for it.
+    // `look` left room for it.
     *line.get_mut(end)? = 0;
     CStr::from_bytes_with_nul(&line[start..=end]).ok()
 }
@@ -95,7 +98,9 @@ mod tests {
         std::fs::write(&script, format!("#! {}\n", link.display())).unwrap();
         let over = dir.path().join("over");
         std::fs::write(&over, format!("#!{} x\n", script.display())).unwrap();
-        for path in [&link, &script, &over] {
+        let short = dir.path().join("short");
+        std::fs::write(&short, "#!/proc/self/exe").unwrap();
+        for path in [&link, &script, &over, &short] {
             assert_eq!(try_path(path), Err(Errno::ACCESS), "{path:?}");
         }
         assert_eq!(try_path("/bin/sh".as_ref()), Ok(()));
