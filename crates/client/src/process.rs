@@ -199,32 +199,30 @@ impl Process {
     /// # Errors
     /// `NotFound` when it was deleted.
     pub async fn kill_and_delete(&self) -> Result<Exit> {
-        let status = self.status().await?;
-        if status != Status::Stopped {
-            let init = self.exec_id.is_empty();
-            let reach = if init { Reach::All } else { Reach::Process };
-            match self.signal(SIGKILL, reach).await {
-                Err(error) if !error.is_not_found() => {
-                    // A runtime may refuse to reach all of a task that was never started.
-                    if status != Status::Created {
-                        return Err(error);
-                    }
-                }
-                _ => {}
-            }
-            if status == Status::Paused {
-                let _ = self.tasks().resume(self.client.scope(), &self.container).await;
-            }
-            if status != Status::Created {
-                self.wait().await?;
-            }
+        let finished = self.state.finished.load(Ordering::Relaxed);
+        let status = if finished { Status::Stopped } else { self.status().await? };
+        if status == Status::Stopped {
+            return self.delete().await;
         }
+        let reach = if self.exec_id.is_empty() { Reach::All } else { Reach::Process };
+        let killed = self.signal(SIGKILL, reach).await;
         if status == Status::Created {
-            let exit =
-                self.tasks().delete(self.client.scope(), &self.container, &self.exec_id).await?;
+            // A runtime may refuse to reach all of a task that was never started; deleting it is
+            // enough then.
+            let tasks = self.tasks();
+            let exit = tasks.delete(self.client.scope(), &self.container, &self.exec_id).await?;
             self.state.connected.lock().await.remove();
             return Ok(exit);
         }
+        match killed {
+            Err(error) if !error.is_not_found() => return Err(error),
+            _ => {}
+        }
+        if matches!(status, Status::Paused | Status::Pausing) {
+            // A frozen process hears of the signal when it thaws; some kernels do not wait for that.
+            let _ = self.tasks().resume(self.client.scope(), &self.container).await;
+        }
+        self.wait().await?;
         self.delete().await
     }
 }

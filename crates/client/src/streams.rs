@@ -68,6 +68,7 @@ pub(crate) struct Connected {
     stdio: Stdio,
     fifos: Option<Fifos>,
     output: JoinSet<()>,
+    unread: Vec<pipe::Receiver>,
     input: Option<Input>,
     copying: Option<AbortOnDropHandle<()>>,
 }
@@ -105,15 +106,21 @@ impl Connected {
             }
             Io::Streams(streams) => {
                 let fifos = Fifos::make(&streams.fifo_root, id, streams.terminal)?;
-                let made = Self::copy(fifos, streams);
-                made.inspect_err(|(fifos, _)| fifos.remove()).map_err(|(_, error)| error)
+                match Self::copy(fifos.stdio(), streams) {
+                    Ok(connected) => Ok(Self { fifos: Some(fifos), ..connected }),
+                    Err(error) => {
+                        fifos.remove();
+                        Err(error)
+                    }
+                }
             }
         }
     }
 
     /// Connects with the fifos of a process that was made by somebody else.
     pub(crate) fn attach(stdio: Stdio, streams: Streams) -> Result<Self> {
-        Self::copy(Fifos::of(stdio), streams).map_err(|(_, error)| error)
+        let connected = Self::copy(&stdio, streams)?;
+        Ok(Self { fifos: Some(Fifos::of(stdio)), ..connected })
     }
 
     /// Knows of the fifos of a process, to remove them in the end.
@@ -123,21 +130,19 @@ impl Connected {
         Self { stdio, fifos, ..Self::default() }
     }
 
-    fn copy(fifos: Fifos, streams: Streams) -> Result<Self, (Fifos, Error)> {
-        match Self::try_copy(fifos.stdio(), streams) {
-            Ok(connected) => Ok(Self { fifos: Some(fifos), ..connected }),
-            Err(error) => Err((fifos, error)),
-        }
-    }
-
-    fn try_copy(stdio: &Stdio, streams: Streams) -> Result<Self> {
+    fn copy(stdio: &Stdio, streams: Streams) -> Result<Self> {
         let mut connected = Self { stdio: stdio.clone(), ..Self::default() };
         for (path, to) in [(&stdio.stdout, streams.stdout), (&stdio.stderr, streams.stderr)] {
-            if let (Some(to), false) = (to, path.is_empty()) {
-                let from = pipe::OpenOptions::new()
-                    .open_receiver(path)
-                    .map_err(|error| Error::io(format_args!("open {path}"), &error))?;
-                connected.output.spawn(copy_output(from, to));
+            if path.is_empty() {
+                continue;
+            }
+            let from = pipe::OpenOptions::new()
+                .open_receiver(path)
+                .map_err(|error| Error::io(format_args!("open {path}"), &error))?;
+            match to {
+                Some(to) => _ = connected.output.spawn(copy_output(from, to)),
+                // containerd's shim waits until somebody has the fifo open.
+                None => connected.unread.push(from),
             }
         }
         if let (Some(from), false) = (streams.stdin, stdio.stdin.is_empty()) {

@@ -31,7 +31,8 @@ pub struct Pull {
 /// Archives to import.
 #[derive(Clone, Debug, Default)]
 pub struct Import {
-    /// Names for images that the archive leaves without one.
+    /// How images are named; none means by the full names that the archive gives, and as
+    /// `import-DATE:TAG` where it gives a tag alone.
     pub names: Vec<NameRule>,
     /// The platforms to import; empty means this machine's.
     pub platforms: Vec<Platform>,
@@ -116,11 +117,16 @@ impl Client {
     ) -> Result<()> {
         let platforms = chosen(import.platforms, import.all_platforms);
         let unpack = self.unpacks(import.unpack, &platforms).await?;
+        let mut names = import.names;
+        if names.is_empty() {
+            // Without any rule the daemon would store content and name none of it.
+            names.push(names_of_archive());
+        }
         let store = Store {
             name: import.index_name,
             labels: import.labels,
             platforms,
-            extra_names: import.names,
+            extra_names: names,
             unpack,
             ..Store::default()
         };
@@ -176,5 +182,16 @@ fn chosen(platforms: Vec<Platform>, all: bool) -> Vec<Platform> {
         (true, _) => Vec::new(),
         (false, true) => vec![Platform::host()],
         (false, false) => platforms,
+    }
+}
+
+/// Takes an archive's own names, as ctr does.
+fn names_of_archive() -> NameRule {
+    let today = jiff::Timestamp::now().strftime("%Y-%m-%d");
+    NameRule {
+        name: format!("import-{today}"),
+        is_prefix: true,
+        allow_overwrite: true,
+        ..NameRule::default()
     }
 }

@@ -31,7 +31,8 @@ impl Side<'_> {
         let mut exit = pin!(process.wait());
         // Asked before the start, so that no end can be missed.
         let early = poll!(&mut exit);
-        process.start().await?;
+        let (_pid, go_on) = self.signals.through(process.start()).await?;
+        go_on?;
         // A terminal that exists only from the start on has not heard of the size yet.
         self.resize(process).await;
         match early {

@@ -148,7 +148,7 @@ impl Tasks {
             Self::Ps(one) => {
                 let found = one.task(at).await?.pids().await?;
                 let lines: Vec<ProcessLine> = found.iter().map(process_line).collect();
-                let layout = Layout { least: 1, gap: 4, last: Last::Ragged };
+                let layout = Layout { least: 1, ..Layout::WIDE }.ragged();
                 Ok(at.printer.rows(layout, &lines)?)
             }
             Self::Resume(one) => Ok(one.task(at).await?.resume().await?),

@@ -25,7 +25,7 @@ pub(crate) enum Arguments {
 /// What a container is made from.
 pub(crate) enum Root {
     /// An image.
-    Image(Image),
+    Image(Box<Image>),
     /// A folder.
     Folder(String),
     /// What a spec file says.

@@ -81,10 +81,10 @@ impl Words {
             return Ok(Root::Folder(path.to_string_lossy().into_owned()));
         }
         let image = client.image(&self.reference).await?;
-        Ok(Root::Image(match &placement.platform {
+        Ok(Root::Image(Box::new(match &placement.platform {
             Some(platform) => image.for_platform(platform),
             None => image,
-        }))
+        })))
     }
 }
 

@@ -120,7 +120,8 @@ impl Run {
             return Ok(Root::Folder(path.to_string_lossy().into_owned()));
         }
         let platform = self.placement.platform.as_ref();
-        Ok(Root::Image(self.pull.image(at, client, signals, reference, platform).await?))
+        let image = self.pull.image(at, client, signals, reference, platform).await?;
+        Ok(Root::Image(Box::new(image)))
     }
 }
 

@@ -76,7 +76,7 @@ fn rows(numbers: &Numbers) -> Vec<(&'static str, String)> {
     match numbers {
         Numbers::V1(all) => {
             if let Some(memory) = &all.memory {
-                let usage = memory.usage.clone().unwrap_or_default();
+                let usage = memory.usage.unwrap_or_default();
                 add("memory.usage_in_bytes", usage.usage);
                 add("memory.limit_in_bytes", usage.limit);
                 add("memory.stat.cache", memory.total_cache);
