@@ -7,7 +7,7 @@ use stowd_api::Timestamp;
 use stowd_api::services::images::v1 as api;
 use stowd_core::filters::Filters;
 use stowd_core::images::{Collect, Delete, Image, Store};
-use stowd_core::{Error, Result};
+use stowd_core::{Digest, Error, Result};
 use tonic::Request;
 
 use crate::request::{Answer, answer, digest, field_paths, finish, required, scoped};
@@ -55,8 +55,10 @@ impl api::images_server::Images for Service {
         let (scope, request) = scoped(request)?;
         let store = self.0.clone();
         let updated = finish(async move {
-            let image = parse(request.image, request.source_date_epoch)?;
-            store.update(&scope, image, &field_paths(request.update_mask)).await
+            let paths = field_paths(request.update_mask);
+            let image = with_target(request.image, &paths);
+            let image = parse(image, request.source_date_epoch)?;
+            store.update(&scope, image, &paths).await
         });
         answer(updated.await, |image| api::UpdateImageResponse { image: Some(image.into()) })
     }
@@ -71,6 +73,20 @@ impl api::images_server::Images for Service {
         });
         answer(deleted.await, |()| ())
     }
+}
+
+/// Fills in a target where none is to be changed: clients that change labels send an empty one.
+fn with_target(mut image: Option<api::Image>, paths: &[String]) -> Option<api::Image> {
+    if let Some(image) = &mut image
+        && !paths.is_empty()
+        && !paths.iter().any(|path| path == "target")
+    {
+        let target = image.target.get_or_insert_default();
+        if target.digest.is_empty() {
+            target.digest = Digest::of(b"").into();
+        }
+    }
+    image
 }
 
 /// Takes an image from a request. Times that a client sends do not count, but for the reproducible
