@@ -17,39 +17,41 @@ mod hosts;
 
 use hosts::Hosts;
 
-/// How to get at a registry
+/// Under which the flags stand in a command's help.
+const HEADING: &str = "Registry";
+
+/// How to get at a registry.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Registry")]
 pub(crate) struct RegistryFlags {
     /// Do not check the registry's certificate
-    #[arg(short = 'k', long)]
+    #[arg(help_heading = HEADING, short = 'k', long)]
     skip_verify: bool,
     /// Speak plain HTTP with the registry
-    #[arg(long)]
+    #[arg(help_heading = HEADING, long)]
     plain_http: bool,
     /// User and password; without a password it is asked for
-    #[arg(short, long, value_name = "USER[:PASSWORD]")]
+    #[arg(help_heading = HEADING, short, long, value_name = "USER[:PASSWORD]")]
     user: Option<String>,
     /// Refresh token for the authorization server
-    #[arg(long, value_name = "TOKEN", conflicts_with = "user")]
+    #[arg(help_heading = HEADING, long, value_name = "TOKEN", conflicts_with = "user")]
     refresh: Option<String>,
     /// Folder with the configuration of hosts (hosts.toml), which the daemon reads
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(help_heading = HEADING, long, value_name = "FOLDER")]
     hosts_dir: Option<PathBuf>,
     /// Certificate of the authority that signed the registry's
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE")]
     tlscacert: Option<PathBuf>,
     /// Certificate to show to the registry
-    #[arg(long, value_name = "FILE", requires = "tlskey")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE", requires = "tlskey")]
     tlscert: Option<PathBuf>,
     /// Key of that certificate
-    #[arg(long, value_name = "FILE", requires = "tlscert")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE", requires = "tlscert")]
     tlskey: Option<PathBuf>,
     /// Not possible here: the daemon speaks with the registry
-    #[arg(long)]
+    #[arg(long, hide = true)]
     http_dump: bool,
     /// Not possible here: the daemon speaks with the registry
-    #[arg(long)]
+    #[arg(long, hide = true)]
     http_trace: bool,
 }
 
@@ -82,9 +84,8 @@ impl RegistryFlags {
     pub(crate) fn remote(self, reference: &str) -> Result<Remote> {
         for (asked, flag) in [(self.http_dump, "--http-dump"), (self.http_trace, "--http-trace")] {
             if asked {
-                return Err(Error::not_implemented(flag).hint(
-                    "the daemon speaks with the registry; run it with --log-level debug to see what it says",
-                ));
+                return Err(Error::not_implemented(flag)
+                    .hint("the daemon speaks with the registry, and not this program"));
             }
         }
         let hosts = self.hosts(reference)?;

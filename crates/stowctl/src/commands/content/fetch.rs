@@ -32,7 +32,7 @@ pub(crate) struct Fetch {
     #[arg(long)]
     skip_metadata: bool,
     /// Not possible here: layers are always fetched
-    #[arg(long)]
+    #[arg(long, hide = true)]
     metadata_only: bool,
     /// The image's full reference
     #[arg(value_name = "REMOTE")]

@@ -47,10 +47,10 @@ pub(crate) struct Import {
     #[arg(long)]
     local: bool,
     /// Not possible here: layers are stored as they are
-    #[arg(long)]
+    #[arg(long, hide = true)]
     compress_blobs: bool,
     /// Not possible here: layers are kept
-    #[arg(long)]
+    #[arg(long, hide = true)]
     discard_unpacked_layers: bool,
     /// Has no effect: what is unpacked is always made durable
     #[arg(long)]

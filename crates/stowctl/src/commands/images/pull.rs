@@ -54,14 +54,14 @@ struct Flags {
     /// Pull the manifests and configs of all platforms, as is done without it, too
     #[arg(long, hide = true)]
     all_metadata: bool,
-    /// Leave out the manifests and configs of other platforms; the image may then not be pushed
+    /// Leave out the manifests and configs of other platforms; such an image may not be pushable
     #[arg(long)]
     skip_metadata: bool,
     /// Print the chain ID of the image, which names the snapshot that it is unpacked to
     #[arg(long)]
     print_chainid: bool,
     /// Not possible here: the daemon's configuration says how many
-    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, hide = true, value_name = "NUMBER", default_value_t = 0)]
     max_concurrent_downloads: u64,
     /// Has no effect: the daemon has one pull, and does it
     #[arg(long)]

@@ -16,22 +16,22 @@ pub(crate) struct Push {
     #[command(flatten)]
     registry: RegistryFlags,
     /// Not possible here: tag the manifest and push that
-    #[arg(long, value_name = "DIGEST")]
+    #[arg(long, hide = true, value_name = "DIGEST")]
     manifest: Option<String>,
     /// Not possible here
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, hide = true, value_name = "TYPE")]
     manifest_type: Option<String>,
     /// Not possible here: the image is pushed as it is
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, hide = true, value_delimiter = ',')]
     platform: Vec<String>,
     /// Not possible here: the daemon's configuration says how many
-    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, hide = true, value_name = "NUMBER", default_value_t = 0)]
     max_concurrent_uploaded_layers: u64,
     /// Has no effect: the daemon has one push, and does it
     #[arg(long)]
     local: bool,
     /// Not possible here: layers that registries do not hold are left out
-    #[arg(long)]
+    #[arg(long, hide = true)]
     allow_non_distributable_blobs: bool,
     /// The reference to push to
     #[arg(value_name = "REMOTE")]
