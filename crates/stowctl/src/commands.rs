@@ -66,17 +66,17 @@ pub(crate) enum Common {
 #[derive(Debug, Subcommand)]
 pub(crate) enum StowctlCommand {
     #[command(flatten)]
-    Common(Common),
+    Common(Box<Common>),
     Run(Box<run::StowctlRun>),
     /// Pull an image by its short or full reference
-    Pull(images::pull::PullShort),
+    Pull(Box<images::pull::PullShort>),
 }
 
 /// The commands of `ctr`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CtrCommand {
     #[command(flatten)]
-    Common(Common),
+    Common(Box<Common>),
     Run(Box<run::CtrRun>),
 }
 
