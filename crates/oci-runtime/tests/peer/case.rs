@@ -70,11 +70,6 @@ impl Case<'_> {
 /// Runs what `build` makes of the default specification by stowd and by each runc. They must look the
 /// same from inside and from outside, end the same way and leave the same.
 pub(crate) fn compare(build: impl Fn(&mut Case<'_>)) {
-    compare_with(build, |_, _| {});
-}
-
-/// As [`compare`]; `adjust` drops what may differ from the view of each.
-pub(crate) fn compare_with(build: impl Fn(&mut Case<'_>), adjust: impl Fn(Runner, &mut View)) {
     need!(root, clients);
     // A runc's containers are its children's children; their ends must be told to somebody.
     set_child_subreaper(Some(rustix::process::getpid())).expect("to be a subreaper");
@@ -104,7 +99,10 @@ pub(crate) fn compare_with(build: impl Fn(&mut Case<'_>), adjust: impl Fn(Runner
             view.folder("host root", &case.rootfs);
             view.folder("host data", &case.data);
         }
-        adjust(runner, &mut view);
+        // What hooks on the host wrote.
+        if let Ok(log) = fs::read_to_string(case.data.join("log")) {
+            view.add("log", log.lines().map(str::to_owned).collect());
+        }
         stowd_testing::leaks::remove(&case.data, &Default::default());
         seen.push((runner, view));
     }
