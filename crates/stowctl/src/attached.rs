@@ -17,22 +17,38 @@ const PATIENCE: u32 = 3;
 
 /// What a connected process has on this side.
 pub(crate) struct Side<'a> {
-    pub(crate) printer: &'a Printer,
-    pub(crate) signals: &'a mut Signals,
-    pub(crate) broken: Broken,
+    printer: &'a Printer,
+    signals: &'a mut Signals,
+    broken: Broken,
     /// It has a terminal whose size follows ours.
-    pub(crate) terminal: bool,
+    terminal: bool,
+    /// How often it was asked to end.
+    asked: u32,
 }
 
-impl Side<'_> {
+impl<'a> Side<'a> {
+    pub(crate) fn new(printer: &'a Printer, signals: &'a mut Signals, broken: Broken) -> Self {
+        Self { printer, signals, broken, terminal: false, asked: 0 }
+    }
+
+    /// Says that the process has a terminal if the flags do.
+    pub(crate) fn on(mut self, choice: &terminal::Choice) -> Self {
+        self.terminal = choice.terminal;
+        self
+    }
+
     /// Starts a process and stays until it has ended and its output is here.
     pub(crate) async fn start(&mut self, process: &Process) -> Outcome<Exit> {
         self.resize(process).await;
         let mut exit = pin!(process.wait());
         // Asked before the start, so that no end can be missed.
         let early = poll!(&mut exit);
-        let (_pid, go_on) = self.signals.through(process.start()).await?;
-        go_on?;
+        let (_pid, asked) = self.signals.through(process.start()).await?;
+        if let Some(number) = asked.0 {
+            // It runs, so this is for it.
+            self.asked += 1;
+            self.pass_on(process, number).await;
+        }
         // A terminal that exists only from the start on has not heard of the size yet.
         self.resize(process).await;
         match early {
@@ -53,16 +69,15 @@ impl Side<'_> {
         exit: impl Future<Output = Result<Exit>>,
     ) -> Outcome<Exit> {
         let mut exit = pin!(exit);
-        let mut asked = 0;
         let broken = self.broken.clone();
         let exit = loop {
             tokio::select! {
                 exit = &mut exit => break exit?,
                 number = self.signals.next() => {
                     if signals::ends(number) {
-                        asked += 1;
+                        self.asked += 1;
                     }
-                    self.pass_on(process, number, asked).await;
+                    self.pass_on(process, number).await;
                 }
                 () = broken.broken() => return self.end_unread(process, exit).await,
             }
@@ -71,11 +86,11 @@ impl Side<'_> {
     }
 
     /// Passes a signal on. Whoever asks again and again gets what cannot be refused.
-    async fn pass_on(&mut self, process: &Process, number: i32, asked: u32) {
+    async fn pass_on(&mut self, process: &Process, number: i32) {
         if number == signals::SIGWINCH && self.terminal {
             return self.resize(process).await;
         }
-        let signal = if asked >= PATIENCE && signals::ends(number) {
+        let signal = if self.asked >= PATIENCE && signals::ends(number) {
             self.printer.note("asked to end for the third time; killing it");
             signals::SIGKILL
         } else {

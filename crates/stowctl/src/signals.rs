@@ -1,5 +1,6 @@
 //! Signals: those that this program gets and passes on, and their names.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::Poll;
 
@@ -23,7 +24,22 @@ const ENDING: [i32; 4] = [1, 2, 3, 15];
 const TELLING: [i32; 4] = [10, 12, 14, SIGWINCH];
 
 /// The signals that come to this program.
-pub(crate) struct Signals(Vec<(i32, Signal)>);
+pub(crate) struct Signals {
+    caught: Vec<(i32, Signal)>,
+    /// Came while only those that ask to end were listened to.
+    waiting: VecDeque<i32>,
+}
+
+/// The signal that asked to end while a step ran, if one did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked(pub(crate) Option<i32>);
+
+impl Asked {
+    /// Ends the command if so.
+    pub(crate) fn go_on(self) -> Outcome {
+        self.0.map_or(Ok(()), |number| Err(interrupted(number)))
+    }
+}
 
 impl Signals {
     /// Begins to catch them; until the program's end they do nothing else any more.
@@ -34,13 +50,20 @@ impl Signals {
                 .map_err(|error| Error::io(format_args!("catch signal {number}"), &error))?;
             all.push((number, caught));
         }
-        Ok(Self(all))
+        Ok(Self { caught: all, waiting: VecDeque::new() })
     }
 
     /// Waits for the next one.
     pub(crate) async fn next(&mut self) -> i32 {
+        match self.waiting.pop_front() {
+            Some(number) => number,
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> i32 {
         poll_fn(|cx| {
-            for (number, signal) in &mut self.0 {
+            for (number, signal) in &mut self.caught {
                 if signal.poll_recv(cx).is_ready() {
                     return Poll::Ready(*number);
                 }
@@ -52,10 +75,11 @@ impl Signals {
 
     async fn next_ending(&mut self) -> i32 {
         loop {
-            let number = self.next().await;
+            let number = self.receive().await;
             if ends(number) {
                 return number;
             }
+            self.waiting.push_back(number);
         }
     }
 
@@ -75,14 +99,14 @@ impl Signals {
     pub(crate) async fn through<T>(
         &mut self,
         step: impl Future<Output = Result<T>>,
-    ) -> Outcome<(T, Outcome)> {
+    ) -> Outcome<(T, Asked)> {
         let mut step = std::pin::pin!(step);
         let number = tokio::select! {
-            done = &mut step => return Ok((done?, Ok(()))),
+            done = &mut step => return Ok((done?, Asked(None))),
             number = self.next_ending() => number,
         };
         tokio::select! {
-            done = step => Ok((done?, Err(interrupted(number)))),
+            done = step => Ok((done?, Asked(Some(number)))),
             second = self.next_ending() => Err(interrupted(second)),
         }
     }
@@ -101,7 +125,7 @@ pub(crate) fn interrupted(number: i32) -> Failure {
 /// Reads a signal as people write it: `KILL`, `SIGKILL`, `9`, `RTMIN+3`.
 pub(crate) fn parse(text: &str) -> Result<u32> {
     let invalid = || {
-        Error::invalid(format_args!("invalid signal: {text}"))
+        Error::unknown(format_args!("invalid signal: {text}"))
             .hint("write a name or a number, such as SIGTERM or 15")
     };
     if let Ok(number) = text.parse::<u32>() {

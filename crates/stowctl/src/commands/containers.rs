@@ -150,12 +150,12 @@ async fn create(at: &Context, flags: ContainerFlags, words: Vec<String>) -> Outc
     let client = at.client().await?;
     let root = words.root(&client, &flags, &placement).await?;
     let mut leftovers = Leftovers::new(at, &client, &words.id);
-    let (container, go_on) = signals.through(creation.create(&client, root)).await?;
-    if go_on.is_err() {
+    let (container, asked) = signals.through(creation.create(&client, root)).await?;
+    if asked.0.is_some() {
         leftovers.add_container(&container);
     }
     leftovers.remove().await;
-    go_on
+    asked.go_on()
 }
 
 /// What happens to a deleted container's snapshot.

@@ -43,20 +43,19 @@ impl Launch<'_> {
         let raw = if connected && self.choice.terminal { Some(Raw::enter()?) } else { None };
         let (io, broken) = self.choice.io()?;
         let creating = container.create_task(io, self.options);
-        let (task, go_on): (Task, _) = self.signals.through(creating).await?;
+        let (task, asked): (Task, _) = self.signals.through(creating).await?;
         leftovers.add_task(&task);
-        go_on?;
+        asked.go_on()?;
         if let Some(path) = self.pid_file {
             write_pid(path, task.pid())?;
         }
         if !connected {
-            let (_, go_on) = self.signals.through(task.start()).await?;
-            go_on?;
+            let (_, asked) = self.signals.through(task.start()).await?;
+            asked.go_on()?;
             return Ok(None);
         }
         let printer = &self.at.printer;
-        let terminal = self.choice.terminal;
-        let mut side = Side { printer, signals: self.signals, broken, terminal };
+        let mut side = Side::new(printer, self.signals, broken).on(&self.choice);
         let exit = side.start(&task).await?;
         drop(raw);
         task.delete().await?;

@@ -15,7 +15,8 @@ fn a_command_runs_and_nothing_stays() {
     assert_eq!(it.stowctl(&["run", "busybox", "echo", "hello"]).ok(), "hello\n");
     let output = it.stowctl(&["run", "busybox", "sh", "-c", "echo bad >&2; exit 7"]).output();
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(7), "bad\n"));
-    let output = it.stowctl(&["run", "--rm", "busybox", "sh", "-c", "kill -9 $$"]).output();
+    let output =
+        it.stowctl(&["run", "--rm", "busybox", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"]).output();
     assert_eq!(output.status.code(), Some(137));
     // What stands behind the image is the command's.
     assert_eq!(it.stowctl(&["run", "busybox", "echo", "--rm", "-d"]).ok(), "--rm -d\n");
@@ -164,10 +165,12 @@ fn whoever_asks_often_is_heard() {
     let mut child = it.spawn("stowctl", &["run", "busybox", "sh", "-c", &script]);
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    for _ in 0..3 {
+    // Two that come at once count as one.
+    stowd_testing::process::wait_for(|| {
         signal(&child, Signal::INT);
         std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+        child.try_wait().unwrap().is_some()
+    });
     assert_eq!(child.wait().unwrap().code(), Some(137));
     it.nothing_is_left();
 }
@@ -179,13 +182,12 @@ fn interrupted_at_any_moment_it_leaves_nothing() {
     for delay in [0, 2, 4, 6, 8, 10, 15, 20, 30, 50, 80] {
         let mut child = it.spawn("stowctl", &["run", "busybox", "sleep", "1000"]);
         std::thread::sleep(std::time::Duration::from_millis(delay));
-        // The first asks; the process may not have a handler, as pid 1 then ignores it.
-        for _ in 0..3 {
-            if child.try_wait().unwrap().is_none() {
-                signal(&child, Signal::TERM);
-                std::thread::sleep(std::time::Duration::from_millis(60));
-            }
-        }
+        // One may not be enough: as pid 1 the process ignores what it has no handler for.
+        stowd_testing::process::wait_for(|| {
+            signal(&child, Signal::TERM);
+            std::thread::sleep(std::time::Duration::from_millis(60));
+            child.try_wait().unwrap().is_some()
+        });
         assert!(!child.wait().unwrap().success());
     }
     it.nothing_is_left();

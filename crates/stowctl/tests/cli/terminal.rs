@@ -18,7 +18,8 @@ fn on_terminal(it: &It, line: &str) -> String {
     );
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("SHELL", "/bin/sh");
-    Run::new(command).ok().replace('\r', "")
+    // The terminal of `script` echoes the end of our input.
+    Run::new(command).ok().replace('\r', "").replace("^@", "").replace("^D\u{8}\u{8}", "")
 }
 
 #[test]

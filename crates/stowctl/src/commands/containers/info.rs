@@ -89,7 +89,21 @@ pub(super) fn to_json(container: &Container) -> Result<String> {
     shown
         .serialize(&mut serializer)
         .map_err(|error| Error::internal(format_args!("encode JSON: {error}")))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(escaped(&String::from_utf8_lossy(&text)))
+}
+
+/// Escapes what Go's encoder escapes; these characters stand in strings only.
+fn escaped(json: &str) -> String {
+    let special = ['<', '>', '&', '\u{2028}', '\u{2029}'];
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if special.contains(&character) {
+            text.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            text.push(character);
+        }
+    }
+    text
 }
 
 fn packed(any: &Any) -> Packed<'_> {
@@ -98,4 +112,12 @@ fn packed(any: &Any) -> Packed<'_> {
 
 fn time(at: SystemTime) -> String {
     Timestamp::try_from(at).unwrap_or_default().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn strings_are_escaped_as_go_does() {
+        assert_eq!(super::escaped("\"<é&\""), r#""\u003cé\u0026""#);
+    }
 }

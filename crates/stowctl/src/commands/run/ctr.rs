@@ -111,12 +111,12 @@ impl Run {
         let root = words.root(&client, &flags, &placement).await?;
         let options = creation.task_options();
         let mut leftovers = Leftovers::new(at, &client, &words.id);
-        let (container, go_on) = signals.through(creation.create(&client, root)).await?;
-        if self.rm || go_on.is_err() {
+        let (container, asked) = signals.through(creation.create(&client, root)).await?;
+        if self.rm || asked.0.is_some() {
             leftovers.add_container(&container);
         }
         let done = async {
-            go_on?;
+            asked.go_on()?;
             if let Some(path) = &self.dump_config {
                 dump(&container, path)?;
             }

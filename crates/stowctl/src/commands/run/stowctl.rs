@@ -69,7 +69,7 @@ impl Run {
         let options = creation.task_options();
         let mut leftovers = Leftovers::new(at, &client, &id);
         let creating = creation.create(&client, root);
-        let (container, go_on) =
+        let (container, asked) =
             signals.through(creating).await.map_err(|failure| match failure {
                 crate::failure::Failure::Error(error) if error.is_already_exists() => {
                     error.hint("choose another --name, or remove that container first").into()
@@ -81,7 +81,7 @@ impl Run {
         choice.terminal = self.container.tty;
         choice.connected = !self.detach;
         let done = async {
-            go_on?;
+            asked.go_on()?;
             let pid_file = self.container.pid_file();
             let launch = Launch { at, signals: &mut signals, choice, options, pid_file };
             launch.go(&container, &mut leftovers).await

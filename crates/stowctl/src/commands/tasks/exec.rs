@@ -59,11 +59,11 @@ impl Exec {
         choice.connected = !self.detach;
         let raw = if self.tty && !self.detach { Some(Raw::enter()?) } else { None };
         let (io, broken) = choice.io()?;
-        let (made, go_on) = signals.through(task.exec(&exec_id, &process, io)).await?;
+        let (made, asked) = signals.through(task.exec(&exec_id, &process, io)).await?;
         let printer = &at.printer;
-        let mut side = Side { printer, signals: &mut signals, broken, terminal: self.tty };
+        let mut side = Side::new(printer, &mut signals, broken).on(&choice);
         let done: Outcome<Option<Exit>> = async {
-            go_on?;
+            asked.go_on()?;
             if self.detach {
                 made.start().await?;
                 return Ok(None);

@@ -10,7 +10,7 @@ use crate::commands::run::{Launch, Leftovers, OutputFlags};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::signals::Signals;
-use crate::terminal::{self, Raw};
+use crate::terminal::{self, Choice, Raw};
 
 /// Start a container that has been created
 #[derive(Debug, clap::Args)]
@@ -67,7 +67,8 @@ pub(super) async fn attach(at: &Context, id: &str) -> Outcome {
     let (streams, broken) = terminal::streams();
     let task = container.attach(streams).await?;
     let raw = if terminal { Some(Raw::enter()?) } else { None };
-    let mut side = Side { printer: &at.printer, signals: &mut signals, broken, terminal };
+    let choice = Choice { terminal, ..Choice::default() };
+    let mut side = Side::new(&at.printer, &mut signals, broken).on(&choice);
     let exit = side.stay(&task).await?;
     drop(raw);
     match task.delete().await {
