@@ -167,7 +167,8 @@ fn ask_for_password() -> Result<String> {
         let terminal = |error: rustix::io::Errno| failed(&error.into());
         let before = tcgetattr(&stdin).map_err(terminal)?;
         let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
+        // An interrupt now would leave the terminal silent.
+        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
         silent.local_modes.insert(LocalModes::ECHONL);
         // Nobody sees the question if standard error is gone; the answer is still read.
         let _ = write!(io::stderr(), "Password: ");
