@@ -1,7 +1,7 @@
 //! What the daemon must be told.
 //!
 //! A [`Config`] is what the configuration *means*. It comes from containerd's `config.toml`
-//! ([`file`]), from flags that override it, or from a program that embeds the engine.
+//! ([`mod@file`]), from flags that override it, or from a program that embeds the engine.
 
 pub mod file;
 

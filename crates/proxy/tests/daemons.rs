@@ -218,7 +218,7 @@ async fn imports_tags_and_exports(kind: Kind) {
     let source = Source::Images(vec![imported.name, tagged.name]);
     let destination = Destination::Archive(Box::new(written.clone()), Export::default());
     transfer.transfer(&bench.scope, source, destination, silent()).await.unwrap();
-    let exported = written.0.lock().unwrap();
+    let exported = std::mem::take(&mut *written.0.lock().unwrap());
     let length = std::fs::metadata(&archive).unwrap().len() as usize;
     // The same blobs, and another index; a tar ends in zeros.
     assert!(exported.len() > length / 2, "{} of {length} bytes", exported.len());
@@ -265,7 +265,7 @@ async fn pulls_and_pushes_with_a_password(kind: Kind) {
     let user = Source::Registry(at(&name, Access::Password));
     transfer.transfer(&bench.scope, user, store(), reports.clone()).await.unwrap();
     let image = bench.connection.images().get(&bench.scope, &name).await.unwrap();
-    let blobs = reports.0.lock().unwrap();
+    let blobs = std::mem::take(&mut *reports.0.lock().unwrap());
     assert!(blobs.iter().any(|report| {
         report.descriptor.as_ref().is_some_and(|it| it.digest == image.target.digest)
     }));

@@ -7,8 +7,8 @@
 //! afterwards. Everything else is the same under both names.
 //!
 //! One file is one command: a `struct` that clap fills, and its `run`. Data goes to standard output
-//! and everything else to standard error, both through the [`Printer`](printer::Printer); with
-//! `--json` each table is an array of objects instead. A command ends with [`failure::Failure`],
+//! and everything else to standard error, both through the `printer`; with
+//! `--json` each table is an array of objects instead. A command ends with a `failure`,
 //! which is an error to print or the exit status of a container.
 //!
 //! Deliberately absent: anything that a Rust program would want, too. That is in `stowd-client`.

@@ -73,7 +73,6 @@ fn snapshotters_differ() {
 }
 
 #[test]
-#[ignore = "the daemon does not compare trees yet"]
 fn differences_are_layers() {
     let rig = rig!();
     rig.import();
