@@ -1,7 +1,7 @@
 //! The words and contracts of stowd.
 //!
 //! Everything that several parts must agree on lives here and nowhere else: the field's words
-//! ([`digest`], [`reference`], [`descriptor`], [`platform`], [`labels`], [`filters`],
+//! ([`digest`], [`mod@reference`], [`descriptor`], [`platform`], [`labels`], [`filters`],
 //! [`namespace`]), one [`error`] type with the kinds that clients can tell apart, and one module
 //! for each contract. A contract's module tells what exists before, during and after each call;
 //! its implementations, its gRPC face (`services`) and its remote twin (`proxy`) carry the same

@@ -47,7 +47,7 @@ impl TempRoot {
     /// Performs mounts at a new directory. Overlays are mounted without `volatile`.
     ///
     /// # Errors
-    /// As [`mount_all`](crate::mount_all).
+    /// As [`mount_all`].
     pub fn mount(&self, mounts: &[Mount]) -> Result<TempMount> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.path.join(number.to_string());

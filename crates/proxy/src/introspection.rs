@@ -1,4 +1,4 @@
-//! [`introspection::Introspection`](stowd_core::introspection::Introspection) over gRPC.
+//! [`introspection::Introspection`] over gRPC.
 
 use async_trait::async_trait;
 use stowd_api::convert::required;

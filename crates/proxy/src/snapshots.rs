@@ -1,4 +1,4 @@
-//! [`snapshots::Snapshotter`](stowd_core::snapshots::Snapshotter) over gRPC.
+//! [`snapshots::Snapshotter`] over gRPC.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! [`tasks::Tasks`](stowd_core::tasks::Tasks) over gRPC.
+//! [`tasks::Tasks`] over gRPC.
 
 use async_trait::async_trait;
 use stowd_api::convert::required;

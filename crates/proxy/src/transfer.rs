@@ -1,4 +1,4 @@
-//! [`transfer::Transfer`](stowd_core::transfer::Transfer) over gRPC: the daemon does the work, the
+//! [`transfer::Transfer`] over gRPC: the daemon does the work, the
 //! archive's bytes, credentials and progress go over named streams.
 
 use std::io::{Read, Write};
