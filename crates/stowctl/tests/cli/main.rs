@@ -129,6 +129,8 @@ fn redacted(text: &str) -> String {
         (r"seconds:\d+ +nanos:\d+ *", "TIME"),
         (r"( |\[)\d{4,}( \d+)*\]? *", "$1N"),
         (r": \d{4,}", ": N"),
+        // Columns are as wide as what was measured.
+        (r"(TIMESTAMP|VALUE) +", "$1"),
         // ctr's version of the runtime spec is older.
         (r#""ociVersion": "[^"]*""#, "VERSION"),
     ];
