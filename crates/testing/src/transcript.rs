@@ -198,6 +198,8 @@ fn redacted(text: &str) -> String {
             r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?(Z|[+-]\d\d:?\d\d))?( UTC)?( m=\S+)?";
         vec![
             (pattern(time), "TIME"),
+            // As `ls -l` prints it.
+            (pattern(r"\b[A-Z][a-z]{2} +\d+ \d\d:\d\d\b"), "TIME"),
             (pattern(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UUID"),
             (pattern(r"Less than a second|About a minute|\b\d+ (second|minute)s?\b"), "AGE"),
             (pattern(r"\b(\d+(\.\d+)?(ns|µs|ms|s|m|h))+\b"), "DURATION"),
@@ -229,6 +231,7 @@ mod tests {
         let text =
             "a   b\tc  \nat 2026-11-24T14:50:56.123Z, 2026-11-24 14:50:56 +0000 UTC, in 1.5ms";
         assert_eq!(redacted(text), "a b c\nat TIME, TIME, in DURATION");
+        assert_eq!(redacted("1 root 40 Nov 25 12:16 shm"), "1 root 40 TIME shm");
         assert_eq!(redacted("5 seconds | Less than a second"), "AGE | AGE");
         assert_eq!(redacted("x b=2,a=1"), "x a=1,b=2");
         assert_eq!(redacted("sha256:0123abcd -----"), "sha256:0123abcd -----");
