@@ -76,7 +76,10 @@ fn run_with_options(it: &mut Session<'_>) {
         "CapEff",
         "/proc/self/status",
     ]);
-    it.ctr(&["run", "--rm", IMAGE, "c", "mount"]);
+    // Folders are masked by the small file system of newer runcs; Debian 12's has a plain one.
+    let mount = ["run", "--rm", IMAGE, "c", "mount"];
+    let mounts = it.quiet(&mount).replace("(ro,relatime,size=4k,nr_inodes=1)", "(ro,relatime)");
+    it.note(&mount, &mounts);
     it.ctr(&["run", "--rm", IMAGE, "c", "ls", "-l", "/dev"]);
     it.ctr(&["run", "--rm", "--snapshotter", "native", IMAGE, "c", "echo", "native"]);
     let pid_file = it.folder.join("pid").to_string_lossy().into_owned();
