@@ -159,7 +159,16 @@ impl Client {
     }
 
     async fn transfer(&self, from: Source, to: Destination, progress: Arc<dyn Sink>) -> Result<()> {
-        self.connection().transfer().transfer(self.scope(), from, to, progress).await
+        if self.scope().lease.is_some() {
+            return self.connection().transfer().transfer(self.scope(), from, to, progress).await;
+        }
+        // containerd's garbage collection also takes streams that no lease holds, in the middle of
+        // what goes over them.
+        let (leased, lease) = self.lease().await?;
+        let transfers = leased.connection().transfer();
+        let done = transfers.transfer(leased.scope(), from, to, progress).await;
+        let released = self.release(&lease).await;
+        done.and(released)
     }
 
     async fn unpacks(&self, into: Option<String>, platforms: &[Platform]) -> Result<Vec<Unpack>> {

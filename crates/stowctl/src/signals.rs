@@ -3,11 +3,15 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use stowd_core::{Error, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::{Failure, Outcome};
+
+/// How long a daemon may take for one step of a program that was asked to end.
+const ENOUGH: Duration = Duration::from_secs(2);
 
 /// Window change.
 pub(crate) const SIGWINCH: i32 = 28;
@@ -95,19 +99,25 @@ impl Signals {
     }
 
     /// Runs a step to its end, since what it asks of the daemon cannot be called back, and says
-    /// whether meanwhile a signal asked to end. At the second one the step is left to itself.
+    /// whether meanwhile a signal asked to end. Who still asks when the daemon has had time enough
+    /// does not have to wait; what the step has made by then is left.
     pub(crate) async fn through<T>(
         &mut self,
         step: impl Future<Output = Result<T>>,
     ) -> Outcome<(T, Asked)> {
         let mut step = std::pin::pin!(step);
-        let number = tokio::select! {
+        let first = tokio::select! {
             done = &mut step => return Ok((done?, Asked(None))),
             number = self.next_ending() => number,
         };
-        tokio::select! {
-            done = step => Ok((done?, Asked(Some(number)))),
-            second = self.next_ending() => Err(interrupted(second)),
+        let since = Instant::now();
+        loop {
+            tokio::select! {
+                done = &mut step => return Ok((done?, Asked(Some(first)))),
+                number = self.next_ending() => if since.elapsed() > ENOUGH {
+                    return Err(interrupted(number));
+                },
+            }
         }
     }
 }
