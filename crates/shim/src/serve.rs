@@ -143,7 +143,8 @@ impl Shim {
 
     /// When something is due though nothing came in.
     fn deadline(&self) -> Option<Instant> {
-        let deletes = self.deletes.iter().map(|delete| delete.deadline);
+        let now = Instant::now();
+        let deletes = self.deletes.iter().map(|delete| delete.next_look(now));
         let lonely = self.lonely.map(|since| since + LONELY);
         deletes.chain(self.leaving).chain(lonely).chain(self.publisher.deadline()).min()
     }

@@ -31,6 +31,11 @@ use crate::{clock, log, stats};
 
 /// How long deleting a process waits for a client that is slow to read its output: containerd's.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long a delete waits for output that lies in a fifo. A client that runs behind has yet to open
+/// it, and the fifo's content goes with the shim's end; one that is detached never will.
+const UNREAD: Duration = Duration::from_millis(200);
+/// How often it looks meanwhile.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// What a call is answered.
 pub(crate) enum Answer {
@@ -44,10 +49,19 @@ pub(crate) enum Answer {
 /// A process that is deleted as soon as its output has been read, or the time is up.
 #[derive(Debug)]
 pub(crate) struct PendingDelete {
-    pub(crate) deadline: Instant,
+    deadline: Instant,
+    /// Until when output may lie in a fifo that nobody has read yet.
+    unread_until: Instant,
     id: String,
     exec_id: String,
     caller: Caller,
+}
+
+impl PendingDelete {
+    /// When to look again, though nothing came in: that a fifo has been read is told to nobody.
+    pub(crate) fn next_look(&self, now: Instant) -> Instant {
+        if now < self.unread_until { now + LOOK } else { self.deadline }
+    }
 }
 
 impl Shim {
@@ -326,9 +340,15 @@ impl Shim {
             let state = if paused { "paused" } else { "running" };
             return Err(failed(format_args!("cannot delete a {state} process")));
         }
-        let (deadline, id, exec_id) = (Instant::now() + DRAIN, request.id, request.exec_id);
+        let now = Instant::now();
         // Done at the end of this turn, or of one that gets the last output away.
-        self.deletes.push(PendingDelete { deadline, id, exec_id, caller });
+        self.deletes.push(PendingDelete {
+            deadline: now + DRAIN,
+            unread_until: now + UNREAD,
+            id: request.id,
+            exec_id: request.exec_id,
+            caller,
+        });
         Ok(Answer::Later)
     }
 
@@ -341,9 +361,12 @@ impl Shim {
                 .containers
                 .get_mut(&delete.id)
                 .and_then(|container| container.process_mut(&delete.exec_id).ok());
-            let busy = process
-                .is_some_and(|process| process.streams.drain(poller, copies) == Progress::Busy);
-            if busy && now < delete.deadline {
+            let waits = process.is_some_and(|process| {
+                let busy = process.streams.drain(poller, copies) == Progress::Busy;
+                (busy && now < delete.deadline)
+                    || (now < delete.unread_until && process.streams.has_unread())
+            });
+            if waits {
                 self.deletes.push(delete);
                 continue;
             }

@@ -195,6 +195,11 @@ impl Streams {
         progress
     }
 
+    /// Says whether output lies in a fifo that its reader has not taken yet.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.keepers.iter().any(|fifo| rustix::io::ioctl_fionread(fifo).is_ok_and(|size| size > 0))
+    }
+
     /// Lets standard input end when the last client closes it.
     pub(crate) fn close_stdin(&mut self) {
         self.stdin_keeper = None;
