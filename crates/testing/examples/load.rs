@@ -23,6 +23,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use stowd_core::containers::{Container, Runtime, Store as _};
 use stowd_core::filters::Filters;
+use stowd_core::images::Collect;
+use stowd_core::leases::Store as _;
 use stowd_core::snapshots::{Kind, Snapshotter as _};
 use stowd_core::tasks::{Create, Tasks as _};
 use stowd_core::{Any, Labels, Namespace, Result, Scope};
@@ -30,6 +32,7 @@ use stowd_proxy::Connection;
 
 const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 const SNAPSHOTTER: &str = "overlayfs";
+const LEASE: &str = "load";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -69,13 +72,17 @@ async fn run(socket: &str, namespace: &str, count: usize, parallel: usize) -> St
     let connection = stowd_proxy::connect(socket).await.expect("a connection");
     let scope = Scope::new(Namespace::new(namespace).expect("a namespace"));
     let parent = top_layer(&connection, &scope).await;
-    let load = Arc::new(Load { connection, scope, parent, next: AtomicUsize::new(0), count });
+    let leases = connection.leases();
+    leases.create(&scope, LEASE, Labels::new()).await.expect("a lease");
+    let (next, held) = (AtomicUsize::new(0), scope.clone());
+    let load = Arc::new(Load { connection, scope, parent, next, count });
     let from = Instant::now();
     let lanes: Vec<_> = (0..parallel).map(|_| tokio::spawn(lane(Arc::clone(&load)))).collect();
     let mut times = Vec::new();
     for lane in lanes {
         times.extend(lane.await.expect("a lane"));
     }
+    leases.delete(&held, LEASE, Collect::Later).await.expect("the lease goes");
     let per_second = count as f64 / from.elapsed().as_secs_f64();
     format!("{per_second:.1} {:.1}", milliseconds(median(times)))
 }
@@ -116,7 +123,9 @@ async fn one(load: &Load, id: &str) -> Result<()> {
     let Load { connection, scope, parent, .. } = load;
     let (snapshots, containers, tasks) =
         (connection.snapshotter(SNAPSHOTTER), connection.containers(), connection.tasks());
-    let rootfs = snapshots.prepare(scope, id, Some(parent), Labels::new()).await?;
+    // Held by the lease, or garbage collection might take it before the container refers to it.
+    let leased = scope.clone().with_lease(LEASE);
+    let rootfs = snapshots.prepare(&leased, id, Some(parent), Labels::new()).await?;
     let spec = spec(&scope.namespace, id).to_string();
     let container = Container {
         id: id.to_owned(),
