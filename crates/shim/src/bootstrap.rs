@@ -21,6 +21,7 @@ use stowd_api::task::v3::DeleteResponse;
 use stowd_api::types::{RuntimeInfo, RuntimeVersion};
 use stowd_api::{Any, Message};
 use stowd_sys::exec::ExecStrings;
+use stowd_sys::own_program;
 use stowd_sys::spawn::{Spawn, spawn};
 
 use crate::command::Arguments;
@@ -222,8 +223,14 @@ fn launch(
     if !ttrpc.is_empty() {
         env.push(c_string(OsStr::new(&format!("TTRPC_ADDRESS={ttrpc}")))?);
     }
+    // Where nothing that runs in a container can write to it (CVE-2019-5736), if that can be had.
+    let sealed = own_program::open();
+    let start = match &sealed {
+        Ok(sealed) => own_program::path(sealed),
+        Err(_) => c_string(program.as_os_str())?,
+    };
     let (pid, _) = spawn(&Spawn {
-        program: &c_string(program.as_os_str())?,
+        program: &start,
         args: &ExecStrings::new(args),
         env: &ExecStrings::new(env),
         cwd: &c_string(bundle.as_os_str())?,

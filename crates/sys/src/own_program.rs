@@ -1,4 +1,4 @@
-//! The running program's own file, where nobody can write to it.
+//! A program's file, the running one's own above all, where nobody can write to it.
 
 use std::ffi::CString;
 use std::io;
@@ -11,7 +11,15 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::mount_attr::{ATTR_RDONLY, MountAttr, Reach, set_attr};
 
-/// Opens the program's file on a read-only mount that is nowhere in the file tree.
+/// Opens the running program's own file as [`open_program`] does.
+///
+/// # Errors
+/// When the program's file is gone, or mounts cannot be copied here.
+pub fn open() -> io::Result<OwnedFd> {
+    open_program(&std::env::current_exe()?)
+}
+
+/// Opens a program's file, by its absolute path without links, on a read-only mount that is nowhere in the file tree.
 ///
 /// A process that is started from it (by the path that [`path`] gives) is the same program under the
 /// same name, but whoever gets hold of its `/proc/PID/exe` cannot open that for writing: not root, and
@@ -19,10 +27,9 @@ use crate::mount_attr::{ATTR_RDONLY, MountAttr, Reach, set_attr};
 /// (CVE-2019-5736). Nothing of it is left when the descriptor and the process are gone.
 ///
 /// # Errors
-/// When the program's file is gone, or mounts cannot be copied here.
-pub fn open() -> io::Result<OwnedFd> {
-    let program = std::env::current_exe()?;
-    let file = openat(CWD, &program, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+/// When there is no such file, or mounts cannot be copied here.
+pub fn open_program(program: &Path) -> io::Result<OwnedFd> {
+    let file = openat(CWD, program, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     // The mount whole, so that the file keeps its path in it, as far as that is of this mount.
     let top = mount_of(&file)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -30,7 +37,9 @@ pub fn open() -> io::Result<OwnedFd> {
     set_attr(&tree, Reach::One, &MountAttr { set: ATTR_RDONLY, ..MountAttr::default() })?;
     let below = program.strip_prefix(Path::new(std::ffi::OsStr::from_bytes(top.as_bytes())));
     let below = below.map_err(|_| io::Error::other("the program is not below its mount"))?;
-    Ok(openat(&tree, below, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+    let opened = openat(&tree, below, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    // Out of the way of the numbers that a child's streams are copied to before it is started.
+    Ok(rustix::io::fcntl_dupfd_cloexec(opened, 10)?)
 }
 
 /// A path by which the calling process and its children can start what `program` is.

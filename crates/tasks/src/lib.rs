@@ -66,6 +66,7 @@ mod create;
 mod manager;
 mod program;
 mod restore;
+mod sealed;
 mod shim;
 mod spec;
 mod start;

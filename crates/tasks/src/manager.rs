@@ -14,6 +14,7 @@ use stowd_core::{Error, Namespace, Result, Scope};
 
 use crate::bundle::{self, Bundle};
 use crate::program::Programs;
+use crate::sealed::Sealed;
 use crate::shim::Shim;
 use crate::task::{Stage, Task, Told};
 use crate::{Config, address};
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) containers: Arc<dyn containers::Store>,
     pub(crate) exchange: Arc<dyn Exchange>,
     pub(crate) programs: Programs,
+    pub(crate) sealed: Sealed,
     /// The daemon's environment, for our own shim.
     pub(crate) env: Vec<CString>,
     /// The shims by where they listen.
@@ -69,6 +71,7 @@ impl Manager {
             containers,
             exchange,
             programs: Programs::default(),
+            sealed: Sealed::default(),
             shims: Mutex::default(),
             groups: Mutex::default(),
             tasks: Mutex::new(tasks),

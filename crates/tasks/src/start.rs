@@ -150,9 +150,12 @@ impl Inner {
         let mut env = self.env.clone();
         env.push(c_string(format!("NAMESPACE={namespace}").as_bytes())?);
         let fds = [null.as_fd(), null.as_fd(), log.as_fd(), listener.as_fd()];
-        let program_path = c_string(program.as_os_str().as_bytes())?;
+        let start = self
+            .sealed
+            .open(program)
+            .map_err(|error| Error::io(format_args!("open shim {}", program.display()), &error))?;
         let spawned = spawn(&Spawn {
-            program: &program_path,
+            program: &start.path,
             args: &ExecStrings::new(args),
             env: &ExecStrings::new(env),
             cwd: &c_string(bundle.path.as_os_str().as_bytes())?,

@@ -1,4 +1,4 @@
-//! Tries to break stowd: with too small a disk, a second daemon, a crowd.
+//! Tries to break stowd: with too small a disk, a second daemon, a crowd, a shim overwritten.
 //!
 //! Whatever is asked of it, the daemon says clearly what it will not do, keeps what it held, and the
 //! same process goes on running containers. Nothing of what failed stays on the disk.
@@ -13,6 +13,7 @@ use stowd_testing::{Daemon, Scratch, Version, leaks};
 
 mod crowd;
 mod disk;
+mod program;
 mod second;
 
 /// The name of the image that [`import`] brings.

@@ -51,8 +51,15 @@ pub(super) async fn a_signal_ends_with_128_and_its_number(it: &Subject) {
         let id = format!("c{signal}");
         // The first process of a pid namespace only dies of signals that it does not ignore.
         run(it, &id, &format!("trap 'trap - TERM; exit 143' TERM; {FOREVER}")).await;
-        kill(it, &id, signal).await;
-        assert_eq!(wait(it, &id, "").await.status, 128 + signal);
+        // Sent again until it takes: the shell may not have set its trap yet.
+        let ended = loop {
+            let _ = it.tasks.kill(&it.scope, &id, "", signal, Reach::Process).await;
+            let waiting = wait(it, &id, "");
+            if let Ok(exit) = tokio::time::timeout(Duration::from_secs(3), waiting).await {
+                break exit;
+            }
+        };
+        assert_eq!(ended.status, 128 + signal);
         delete(it, &id).await;
     }
 }
