@@ -9,8 +9,8 @@ use stowd_core::tasks::{Exit, Reach, Status, Stdio};
 
 use super::super::{Must as _, eventually, refused};
 use super::rig::{
-    create, delete, end, exec_request, kill, process, run, script, spec, start, state, status,
-    task, try_create, wait,
+    create, delete, end, exec_request, process, run, script, spec, start, state, status, task,
+    try_create, wait,
 };
 use super::{FOREVER, Subject};
 
