@@ -61,7 +61,9 @@ async fn a_failed_creation_leaves_nothing(rig: &Rig) {
 }
 
 async fn a_snapshot_can_be_kept(rig: &Rig) {
-    let container = rig.shell("c", "true").await.create().await.unwrap();
+    // Without its container, only a label protects it from garbage collection.
+    let root = Labels::from([("containerd.io/gc.root".to_owned(), "yes".to_owned())]);
+    let container = rig.shell("c", "true").await.snapshot_labels(root).create().await.unwrap();
     container.delete().await.unwrap();
     let snapshots = rig.client.connection().snapshotter("overlayfs");
     snapshots.remove(rig.client.scope(), "c").await.unwrap();
