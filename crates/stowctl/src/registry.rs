@@ -20,24 +20,27 @@ use hosts::Hosts;
 /// Under which the flags stand in a command's help.
 const HEADING: &str = "Registry";
 
+/// The variable that keeps a password out of the command line, which everybody can read.
+pub(crate) const PASSWORD: &str = "STOWCTL_PASSWORD";
+
 /// How to get at a registry.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct RegistryFlags {
     /// Do not check the registry's certificate
     #[arg(help_heading = HEADING, short = 'k', long)]
-    skip_verify: bool,
+    pub(crate) skip_verify: bool,
     /// Speak plain HTTP with the registry
     #[arg(help_heading = HEADING, long)]
-    plain_http: bool,
-    /// User and password; without a password it is asked for
+    pub(crate) plain_http: bool,
+    /// User and password; without a password it is read from $STOWCTL_PASSWORD, or asked for
     #[arg(help_heading = HEADING, short, long, value_name = "USER[:PASSWORD]")]
-    user: Option<String>,
+    pub(crate) user: Option<String>,
     /// Refresh token for the authorization server
     #[arg(help_heading = HEADING, long, value_name = "TOKEN", conflicts_with = "user")]
     refresh: Option<String>,
     /// Folder with the configuration of hosts (hosts.toml), which the daemon reads
     #[arg(help_heading = HEADING, long, value_name = "FOLDER")]
-    hosts_dir: Option<PathBuf>,
+    pub(crate) hosts_dir: Option<PathBuf>,
     /// Certificate of the authority that signed the registry's
     #[arg(help_heading = HEADING, long, value_name = "FILE")]
     tlscacert: Option<PathBuf>,
@@ -54,6 +57,24 @@ pub(crate) struct RegistryFlags {
     #[arg(long, hide = true)]
     http_trace: bool,
 }
+
+/// What a command can offer to somebody whom the registry turned away.
+pub(crate) struct Offered {
+    credentials: &'static str,
+    certificates: &'static str,
+}
+
+/// What commands offer that take [`RegistryFlags`].
+pub(crate) const ALL: Offered = Offered {
+    credentials: "give credentials with --user NAME[:PASSWORD]",
+    certificates: "--tlscacert FILE names the authority's certificate; --skip-verify trusts any",
+};
+
+/// What `run` offers, whose `--user` is the container's.
+pub(crate) const OF_RUN: Offered = Offered {
+    credentials: "give credentials with --creds NAME[:PASSWORD]",
+    certificates: "--skip-verify trusts any certificate; `pull --tlscacert FILE` names an authority's",
+};
 
 /// A reference with how to get at it; keeps what the daemon needs for that until it is dropped.
 pub(crate) struct Remote {
@@ -136,19 +157,23 @@ impl RegistryFlags {
             Some((name, password)) if !name.is_empty() => (name.to_owned(), password.to_owned()),
             _ => (user, String::new()),
         };
-        let password = if password.is_empty() { ask_for_password()? } else { password };
+        let password = match (password.is_empty(), std::env::var(PASSWORD)) {
+            (false, _) => password,
+            (true, Ok(password)) => password,
+            (true, Err(_)) => ask_for_password()?,
+        };
         Ok(Some(Secret::Basic { username, password }))
     }
 }
 
 impl Remote {
     /// Says by which flag an error could be cured, where the daemon's own hint knows of files only.
-    pub(crate) fn hinted(&self, error: Error) -> Error {
+    pub(crate) fn hinted(&self, error: Error, flags: &Offered) -> Error {
         let said = error.to_string();
         let hint = if error.is(ErrorKind::Unauthenticated) && self.registry.credentials.is_none() {
-            "give credentials with --user NAME[:PASSWORD]"
+            flags.credentials
         } else if said.contains("failed to verify certificate") {
-            "--tlscacert FILE names the authority's certificate; --skip-verify trusts any"
+            flags.certificates
         } else if self.registry.plain_http && said.contains("400 Bad Request") {
             "if the registry speaks TLS, leave --plain-http out"
         } else {

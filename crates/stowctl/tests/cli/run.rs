@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Stdio;
 
 use rustix::process::Signal;
+use stowd_testing::registry::{Access, PASSWORD, Transport, USER};
 use stowd_testing::{Registry, need};
 
 use crate::{FOREVER, IMAGE, It, signal, stderr};
@@ -97,6 +98,22 @@ fn a_missing_image_is_pulled() {
     let said =
         it.stowctl(&["run", "--plain-http", "--pull=always", &name, "sh", "-c", "echo $0"]).ok();
     assert_eq!(said, "sh\n");
+    it.nothing_is_left();
+}
+
+#[test]
+fn a_guarded_registry_is_let_in_to() {
+    need!(root, clients, overlayfs, stowd);
+    let it = It::new();
+    let registry = Registry::start_with(&it.scratch, Transport::Tls, Access::Password);
+    let name = registry.push("secret", "1", &stowd_testing::image::Image::busybox());
+    let said = it.stowctl(&["run", "-k", &name, "true"]).fails();
+    assert!(said.contains("hint: give credentials with --creds"), "{said}");
+    let creds = format!("{USER}:{PASSWORD}");
+    let said = it.stowctl(&["run", "-k", "--creds", USER, &name, "true"]).fails();
+    assert!(said.contains("--creds has no password"), "{said}");
+    let args = ["run", "-k", "--creds", &creds, &name, "echo", "in"];
+    assert_eq!(it.stowctl(&args).ok(), "in\n");
     it.nothing_is_left();
 }
 

@@ -9,7 +9,7 @@ use crate::failure::Outcome;
 use crate::labels;
 use crate::printer::Format;
 use crate::progress::{self, To};
-use crate::registry::RegistryFlags;
+use crate::registry::{self, RegistryFlags};
 
 /// Fetches all content of an image and stores its name, but does not unpack it.
 #[derive(Debug, clap::Args)]
@@ -65,7 +65,7 @@ impl Fetch {
         client
             .pull_with(pull, Arc::clone(&job) as _)
             .await
-            .map_err(|error| remote.hinted(error))?;
+            .map_err(|error| remote.hinted(error, &registry::ALL))?;
         let summary = job.finish();
         match at.printer.format() {
             Format::Json => at.printer.json(&summary)?,

@@ -11,7 +11,7 @@ use crate::failure::Outcome;
 use crate::labels;
 use crate::printer::Format;
 use crate::progress::{self, Summary, To};
-use crate::registry::RegistryFlags;
+use crate::registry::{self, OF_RUN, RegistryFlags};
 
 /// Pulls an image from a registry: fetches what is missing, unpacks it, and stores it under its
 /// reference, by which it can be run.
@@ -120,7 +120,7 @@ impl Flags {
         let image = client
             .pull_with(pull, Arc::clone(&job) as _)
             .await
-            .map_err(|error| remote.hinted(error))?;
+            .map_err(|error| remote.hinted(error, &registry::ALL))?;
         let summary = job.finish();
         let mut chain_ids = Vec::new();
         if self.print_chainid {
@@ -130,28 +130,28 @@ impl Flags {
     }
 }
 
-/// Pulls an image as `pull` does where nothing is said but its reference.
+/// Pulls an image as `pull` does where nothing is said but its reference, for this machine's or
+/// another platform, and unpacks it into the default snapshotter.
 ///
 /// # Errors
 /// Those of the pull, with a hint where something is known.
-#[allow(dead_code, reason = "for `run`, which pulls what is missing")]
 pub(crate) async fn pull_plainly(
     at: &Context,
     client: &Client,
     registry: RegistryFlags,
     reference: &str,
-    snapshotter: &str,
+    platform: Option<&Platform>,
 ) -> Result<Image> {
     let remote = registry.remote(reference)?;
     let job = progress::start(&at.printer);
     let mut pull = stowd_client::Pull::of(reference);
     pull.from = remote.registry.clone();
     pull.all_metadata = true;
-    pull.unpack = Some(snapshotter.to_owned());
+    pull.platforms.extend(platform.cloned());
     let image = client
         .pull_with(pull, Arc::clone(&job) as _)
         .await
-        .map_err(|error| remote.hinted(error))?;
+        .map_err(|error| remote.hinted(error, &OF_RUN))?;
     if at.printer.is_watched() {
         at.printer.summary(&job.finish(), To::Error)?;
     }

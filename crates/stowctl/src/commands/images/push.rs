@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::printer::Format;
 use crate::progress::{self, To};
-use crate::registry::RegistryFlags;
+use crate::registry::{self, RegistryFlags};
 
 /// Pushes an image with all that it refers to.
 #[derive(Debug, clap::Args)]
@@ -66,7 +66,7 @@ impl Push {
         client
             .push_with(push, Arc::clone(&job) as _)
             .await
-            .map_err(|error| remote.hinted(error))?;
+            .map_err(|error| remote.hinted(error, &registry::ALL))?;
         let summary = job.finish();
         match at.printer.format() {
             Format::Json => at.printer.json(&summary)?,

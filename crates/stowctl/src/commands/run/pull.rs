@@ -1,16 +1,15 @@
 //! Finds the image of a run, and pulls it where it is missing.
 
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use async_trait::async_trait;
-use stowd_client::{Client, Image, Pull};
+use stowd_client::{Client, Image};
 use stowd_core::reference::Reference;
-use stowd_core::transfer::{Credentials, Secret};
 use stowd_core::{Error, Platform, Result};
 
+use crate::commands::images::pull::pull_plainly;
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::progress;
+use crate::registry::{PASSWORD, RegistryFlags};
 use crate::signals::Signals;
 
 /// Whether an image is pulled.
@@ -41,20 +40,8 @@ pub(super) struct Flags {
     #[arg(long, value_name = "USER[:PASSWORD]")]
     creds: Option<String>,
     /// Folder with hosts.toml files
-    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
-    hosts_dir: String,
-}
-
-/// The variable that keeps a password out of the command line, which everybody can read.
-const PASSWORD: &str = "STOWCTL_PASSWORD";
-
-struct Fixed(Secret);
-
-#[async_trait]
-impl Credentials for Fixed {
-    async fn secret(&self, _reference: &str, _host: &str) -> Result<Option<Secret>> {
-        Ok(Some(self.0.clone()))
-    }
+    #[arg(long, value_name = "FOLDER")]
+    hosts_dir: Option<PathBuf>,
 }
 
 impl Flags {
@@ -99,36 +86,24 @@ impl Flags {
                 .into());
         }
         at.printer.note(format_args!("pulling {full}"));
-        let pull = self.request(&full, platform)?;
-        let job = progress::start(&at.printer);
-        let image = signals.until_asked(client.pull_with(pull, Arc::clone(&job) as _)).await?;
-        job.finish();
-        Ok(image)
+        let pulling = pull_plainly(at, client, self.registry()?, &full, platform);
+        signals.until_asked(pulling).await
     }
 
-    fn request(&self, full: &str, platform: Option<&Platform>) -> Result<Pull> {
-        let mut pull = Pull::of(full);
-        pull.from.plain_http = self.plain_http;
-        pull.from.skip_verify = self.skip_verify;
-        pull.from.config_path.clone_from(&self.hosts_dir);
-        if let Some(creds) = &self.creds {
-            pull.from.credentials = Some(Arc::new(Fixed(secret(creds)?)));
+    fn registry(&self) -> Result<RegistryFlags> {
+        // Standard input is the container's: nobody is asked.
+        if let Some(creds) = &self.creds
+            && !creds.contains(':')
+            && std::env::var_os(PASSWORD).is_none()
+        {
+            return Err(Error::invalid("--creds has no password")
+                .hint(format_args!("write USER:PASSWORD, or set {PASSWORD}")));
         }
-        pull.platforms.extend(platform.cloned());
-        Ok(pull)
+        let mut flags = RegistryFlags::default();
+        flags.plain_http = self.plain_http;
+        flags.skip_verify = self.skip_verify;
+        flags.user.clone_from(&self.creds);
+        flags.hosts_dir.clone_from(&self.hosts_dir);
+        Ok(flags)
     }
-}
-
-fn secret(creds: &str) -> Result<Secret> {
-    let (username, password) = match creds.split_once(':') {
-        Some((user, password)) => (user, password.to_owned()),
-        None => {
-            let password = std::env::var(PASSWORD).map_err(|_| {
-                Error::invalid("--creds has no password")
-                    .hint(format_args!("write USER:PASSWORD, or set {PASSWORD}"))
-            })?;
-            (creds, password)
-        }
-    };
-    Ok(Secret::Basic { username: username.to_owned(), password })
 }
