@@ -8,12 +8,11 @@ use stowd_api::{MAX_MESSAGE_SIZE, scope, status};
 use stowd_core::{Chunks, Error, ErrorKind, Result, Scope};
 use tonic::{Code, Request, Status, Streaming};
 
-/// Makes a tonic client with containerd's limits on messages.
+/// Makes a tonic client with containerd's limit on what it takes. What it sends is for the daemon to
+/// refuse, which knows its limit and says so; a limit here would only break the connection.
 macro_rules! client {
     ($client:ty, $channel:expr) => {
-        <$client>::new($channel)
-            .max_decoding_message_size($crate::call::LIMIT)
-            .max_encoding_message_size($crate::call::LIMIT)
+        <$client>::new($channel).max_decoding_message_size($crate::call::LIMIT)
     };
 }
 pub(crate) use client;

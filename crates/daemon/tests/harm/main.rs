@@ -1,4 +1,5 @@
-//! Tries to break stowd: with too small a disk, a second daemon, a crowd, a shim overwritten.
+//! Tries to break stowd: with too small a disk, a second daemon, a crowd, malformed archives, senseless
+//! requests, a shim overwritten.
 //!
 //! Whatever is asked of it, the daemon says clearly what it will not do, keeps what it held, and the
 //! same process goes on running containers. Nothing of what failed stays on the disk.
@@ -11,9 +12,11 @@ use stowd_testing::image::Image;
 use stowd_testing::process::{Run, wait_for};
 use stowd_testing::{Daemon, Scratch, Version, leaks};
 
+mod archives;
 mod crowd;
 mod disk;
 mod program;
+mod requests;
 mod second;
 
 /// The name of the image that [`import`] brings.
