@@ -12,10 +12,18 @@ pub(crate) fn kill(cgroup: &Cgroup) -> Result<()> {
             Err(error) if error.is_not_found() => {}
             // A threaded cgroup's processes are its parent's.
             Err(error) if error.errno() == Some(rustix::io::Errno::OPNOTSUPP) => {}
-            result => return result,
+            // The frozen die as well, but what comes into the cgroup next would be frozen again.
+            result => return result.and_then(|()| let_run(cgroup)),
         }
     }
     signal(cgroup, Signal::KILL)
+}
+
+fn let_run(cgroup: &Cgroup) -> Result<()> {
+    match cgroup.thaw() {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn signal(cgroup: &Cgroup, signal: Signal) -> Result<()> {
@@ -25,10 +33,7 @@ pub(crate) fn signal(cgroup: &Cgroup, signal: Signal) -> Result<()> {
     let frozen = was_frozen || cgroup.freeze().is_ok();
     let result = each(cgroup, signal);
     if frozen && (!was_frozen || signal == Signal::KILL) {
-        match cgroup.thaw() {
-            Err(error) if !error.is_not_found() => return result.and(Err(error)),
-            _ => {}
-        }
+        return result.and(let_run(cgroup));
     }
     result
 }
