@@ -14,6 +14,7 @@
 //! `filters`).
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use regex_lite::Regex;
 
@@ -105,7 +106,8 @@ impl Filter {
         let mut selectors = vec![parser.selector()?];
         while !parser.is_done() {
             if !parser.take(",") {
-                return Err(parser.error("expected a comma"));
+                let next = parser.rest().chars().next().unwrap_or_default();
+                return Err(parser.error(format_args!("unexpected input: {next}")));
             }
             selectors.push(parser.selector()?);
         }
@@ -142,21 +144,31 @@ impl Parser<'_> {
         while self.take(".") {
             path.push(self.component()?);
         }
-        let test = if self.take("==") {
-            Test::Equal(self.value(&['"'])?)
-        } else if self.take("!=") {
-            Test::NotEqual(self.value(&['"'])?)
-        } else if self.take("~=") {
-            let start = self.at;
-            let pattern = self.value(&['"', '/', '|'])?;
-            Test::Matches(Regex::new(&pattern).map_err(|error| {
-                Error::invalid(format_args!(
-                    "filter {:?}: bad regular expression at {start}: {error}",
-                    self.text
-                ))
-            })?)
-        } else {
-            Test::Present
+        if self.is_done() || self.rest().starts_with(',') {
+            return Ok(Selector { path, test: Test::Present });
+        }
+        let start = self.at;
+        let is_operator = |&c: &char| matches!(c, '=' | '!' | '~');
+        let operator: String = self.rest().chars().take_while(is_operator).collect();
+        self.at += operator.len();
+        let test = match operator.as_str() {
+            "==" => Test::Equal(self.value(&['"'])?),
+            "!=" => Test::NotEqual(self.value(&['"'])?),
+            "~=" => {
+                let start = self.at;
+                let pattern = self.value(&['"', '/', '|'])?;
+                let compiled = Regex::new(&pattern);
+                Test::Matches(compiled.map_err(|error| {
+                    self.error_at(start, format_args!("bad regular expression: {error}"))
+                })?)
+            }
+            "" => {
+                let wanted = "expected an operator (\"==\"|\"!=\"|\"~=\")";
+                return Err(self.error(wanted));
+            }
+            other => {
+                return Err(self.error_at(start, format_args!("unsupported operator {other:?}")));
+            }
         };
         Ok(Selector { path, test })
     }
@@ -168,7 +180,7 @@ impl Parser<'_> {
         }
         let word: String = self.rest().chars().take_while(|&c| is_word(c)).collect();
         if word.is_empty() {
-            return Err(self.error("expected a field path"));
+            return Err(self.error("expected field or quoted"));
         }
         self.at += word.len();
         Ok(word)
@@ -183,7 +195,7 @@ impl Parser<'_> {
         let in_word = |&c: &char| c != ',' && c != '"' && !c.is_whitespace();
         let word: String = self.rest().chars().take_while(in_word).collect();
         if word.is_empty() {
-            return Err(self.error("expected a value"));
+            return Err(self.error("expected value or quoted"));
         }
         self.at += word.len();
         Ok(word)
@@ -236,8 +248,21 @@ impl Parser<'_> {
         taken
     }
 
-    fn error(&self, what: &str) -> Error {
-        Error::invalid(format_args!("filter {:?}: {what} at {}", self.text, self.at))
+    fn error(&self, what: impl Display) -> Error {
+        self.error_at(self.at, what)
+    }
+
+    /// Shows the place as containerd does, since people search for its words.
+    fn error_at(&self, at: usize, what: impl Display) -> Error {
+        let (before, after) = self.text.split_at(at);
+        let mut after = after.chars();
+        match after.next() {
+            Some(here) => Error::invalid(format_args!(
+                "filters: parse error: [{before} >|{here}|< {}]: {what}",
+                after.as_str()
+            )),
+            None => Error::invalid(format_args!("filters: parse error: [{before}]: {what}")),
+        }
     }
 }
 
@@ -303,6 +328,11 @@ mod tests {
             let error = Filter::parse(bad).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::InvalidArgument, "{bad}");
         }
+        let said = |text: &str| Filter::parse(text).unwrap_err().message().to_owned();
+        assert!(said("a=~b").contains(r#"[a >|=|< ~b]: unsupported operator "=~""#));
+        assert!(said("a b").contains("[a  >|b|< ]: expected an operator"));
+        assert!(said("a==").contains("[a==]: expected value or quoted"));
+        assert!(said("a==b é").contains("[a==b  >|é|< ]: unexpected input: é"));
     }
 
     #[test]

@@ -48,7 +48,7 @@ use async_trait::async_trait;
 use stowd_core::content::Store;
 use stowd_core::diff::{Applier, Apply, Compare, Comparer, Source};
 use stowd_core::mount::Mount;
-use stowd_core::{Descriptor, Error, Result, Scope};
+use stowd_core::{Descriptor, Error, ErrorKind, Result, Scope};
 
 /// The differ: known to clients as `io.containerd.differ.v1.walking`.
 pub struct Walking {
@@ -93,9 +93,13 @@ impl Comparer for Walking {
         upper: &[Mount],
         compare: Compare,
     ) -> Result<Descriptor> {
-        compare::compare(&self.content, scope, lower, upper, compare)
-            .await
-            .map_err(|error| error.context("compare trees"))
+        compare::compare(&self.content, scope, lower, upper, compare).await.map_err(|error| {
+            match error.kind() {
+                // What was asked for, not what went wrong.
+                ErrorKind::NotImplemented => error,
+                _ => error.context("compare trees"),
+            }
+        })
     }
 }
 

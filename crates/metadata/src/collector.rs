@@ -34,6 +34,10 @@ use crate::{Collected, CollectorConfig};
 /// The longest time between two runs that nobody asked for.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// What a run counts for at least, as in containerd: clients make things and name them in two calls,
+/// and a collector that is too eager comes in between more often.
+const SHORTEST_RUN: Duration = Duration::from_millis(5);
+
 /// Talks to the collector.
 #[derive(Clone)]
 pub(crate) struct Handle(mpsc::UnboundedSender<Signal>);
@@ -126,7 +130,7 @@ impl Schedule {
         self.deletions = 0;
         self.due = None;
         let threshold = self.config.pause_threshold.clamp(0.001, 0.5);
-        let pause = elapsed.div_f64(threshold).min(LONGEST);
+        let pause = elapsed.max(SHORTEST_RUN).div_f64(threshold).min(LONGEST);
         self.earliest = Instant::now() + pause;
     }
 

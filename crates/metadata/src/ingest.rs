@@ -106,18 +106,19 @@ impl IngestWriter {
     /// Has the bytes in place; returns their digest and length.
     async fn finish(&mut self, commit: &Commit) -> Result<(Digest, u64)> {
         let expected = commit.expected.clone().or_else(|| self.options.expected.clone());
+        let offset = self.plain.as_ref().map_or(self.status.offset, |plain| plain.status().offset);
+        if let Some(size) = commit.size
+            && size != offset
+        {
+            return Err(Error::failed_precondition(format_args!(
+                "{:?} failed size validation: {offset} != {size}",
+                self.status.reference
+            )));
+        }
         let Some(plain) = &mut self.plain else {
             let shared = self.status.expected.clone();
             let shared =
                 shared.ok_or_else(|| Error::internal("a shared ingest without a digest"))?;
-            if let Some(size) = commit.size
-                && size != self.status.offset
-            {
-                return Err(Error::failed_precondition(format_args!(
-                    "{:?} failed size validation: {} != {size}",
-                    self.status.reference, self.status.offset
-                )));
-            }
             if let Some(expected) = expected
                 && expected != shared
             {
@@ -128,14 +129,13 @@ impl IngestWriter {
             }
             return Ok((shared, self.status.offset));
         };
-        let size = plain.status().offset;
         let computed = plain.digest();
         let commit = Commit { size: commit.size, expected: expected.clone(), ..Commit::default() };
         match plain.commit(commit).await {
-            Ok(digest) => Ok((digest, size)),
+            Ok(digest) => Ok((digest, offset)),
             // Its bytes are there, for another namespace or by a rival of this writer.
             Err(error) if error.is_already_exists() => match expected.or(computed) {
-                Some(digest) => Ok((digest, size)),
+                Some(digest) => Ok((digest, offset)),
                 None => Err(error),
             },
             Err(error) => Err(error),

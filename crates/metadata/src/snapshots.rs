@@ -88,7 +88,7 @@ impl Snapshotter for Named {
         let record = self.record(scope, key)?;
         if record.kind_of() == Kind::Committed {
             return Err(Error::failed_precondition(format_args!(
-                "snapshot {key:?} is committed and cannot be mounted"
+                "failed to get active mount: requested snapshot {key} not active or view"
             ))
             .hint("prepare or view a snapshot on it"));
         }
@@ -137,7 +137,9 @@ impl Snapshotter for Named {
             found => found?,
         };
         if record.kind_of() != Kind::Active {
-            return Err(Error::failed_precondition(format_args!("snapshot {key:?} is not active")));
+            return Err(Error::failed_precondition(format_args!(
+                "failed to commit snapshot {key}: snapshot {key:?} is not active"
+            )));
         }
         let usage = self.driver.commit(&record.tree()).await?;
         let named = Self { inner: self.inner.clone(), driver: self.driver.clone() };
@@ -211,7 +213,7 @@ impl Named {
         })?;
         if record.kind_of() != Kind::Committed {
             return Err(Error::invalid(format_args!(
-                "parent {parent:?} is not committed snapshot"
+                "failed to create snapshot: parent {parent:?} is not committed snapshot"
             )));
         }
         Ok(record.chain())

@@ -197,7 +197,8 @@ fn cgroup_text(error: &stowd_cgroups::Error) -> String {
     }
 }
 
-pub(crate) fn io_text(error: &std::io::Error) -> String {
+/// Says what went wrong with a file in Go's words, as clients know them: `no such file or directory`.
+pub fn io_text(error: &std::io::Error) -> String {
     let mut text = error.to_string();
     if let Some(at) = text.find(" (os error") {
         text.truncate(at);

@@ -62,7 +62,7 @@ mod state;
 mod sync;
 
 pub use container::{Container, Delete};
-pub use error::{Error, ErrorKind, Result, StartError};
+pub use error::{Error, ErrorKind, Result, StartError, io_text};
 pub use options::{CreateOptions, Created, ExecOptions, Keyring, Process, RootSwitch, Stdio};
 pub use runtime::Runtime;
 pub use rustix::process::Pid;

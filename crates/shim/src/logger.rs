@@ -40,7 +40,7 @@ struct Command {
 pub(crate) fn start(uri: &str, id: &str, namespace: &str) -> Result<Logger, String> {
     let command = parse(uri);
     let failed = |error: &dyn std::fmt::Display| {
-        format!("failed to start binary process {}: {error}", command.program.display())
+        format!("failed to start binary process: fork/exec {}: {error}", command.program.display())
     };
     let c_string = |bytes: &[u8]| CString::new(bytes).map_err(|error| failed(&error));
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(&error));
@@ -71,7 +71,7 @@ pub(crate) fn start(uri: &str, id: &str, namespace: &str) -> Result<Logger, Stri
             ready_writer.as_fd(),
         ],
     })
-    .map_err(|error| failed(&error))?;
+    .map_err(|error| failed(&stowd_oci_runtime::io_text(&error.into())))?;
     drop(ready_writer);
     let mut waiting = [PollFd::new(&ready, PollFlags::IN)];
     match poll(&mut waiting, Some(&PATIENCE)) {

@@ -86,7 +86,7 @@ impl Places {
             path => Some(open_input(path, &mut streams)?),
         };
         if let Some(uri) = binary(&self.stdout).or_else(|| binary(&self.stderr)) {
-            let logger = logger::start(uri, id, namespace).map_err(failed)?;
+            let logger = logger::start(uri, id, namespace).map_err(no_streams)?;
             streams.logger = Some(logger.pid);
             streams.keepers.extend(logger.readers);
             let (stdout, stderr) = (Some(logger.stdout), Some(logger.stderr));
@@ -102,9 +102,7 @@ impl Places {
             if self.terminal || !fifo || way == Way::Direct {
                 return Ok(Some(writer));
             }
-            let (from, to) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| {
-                failed(format_args!("failed to create init process I/O: {error}"))
-            })?;
+            let (from, to) = pipe_with(PipeFlags::CLOEXEC).map_err(no_streams)?;
             pipes.push((from, writer));
             Ok(Some(to))
         };
@@ -256,6 +254,11 @@ fn open_input(place: &str, streams: &mut Streams) -> Result<OwnedFd> {
     blocking(reader).map_err(wrong)
 }
 
+/// Says in containerd's words that a process cannot have what was asked for.
+fn no_streams(error: impl std::fmt::Display) -> stowd_api::rpc::Status {
+    failed(format_args!("failed to create init process I/O: {error}"))
+}
+
 /// Opens an output; says whether it is a fifo, of which a reading end is kept.
 fn open_output(place: &str, streams: &mut Streams) -> Result<(OwnedFd, bool)> {
     if let Some(path) = place.strip_prefix("file://") {
@@ -266,7 +269,7 @@ fn open_output(place: &str, streams: &mut Streams) -> Result<(OwnedFd, bool)> {
     }
     let path = place.strip_prefix("fifo://").unwrap_or(place);
     if let Some((scheme, _)) = path.split_once("://") {
-        return Err(failed(format_args!("unknown STDIO scheme {scheme}")));
+        return Err(no_streams(format_args!("unknown STDIO scheme {scheme}")));
     }
     let wrong =
         |error| failed(format_args!("containerd-shim: opening file {path:?} failed: {error}"));

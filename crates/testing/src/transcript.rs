@@ -120,6 +120,16 @@ impl Session<'_> {
         said
     }
 
+    /// Runs a command and records how it ends and all that it says, whatever that is: what is right,
+    /// containerd shows. Returns its standard output.
+    pub fn tries(&mut self, args: &[&str]) -> String {
+        let output = self.command(args).output();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        self.note(args, &format!("{}\n{said}{errors}", output.status));
+        said
+    }
+
     /// Runs a command that must succeed, without recording it.
     ///
     /// # Panics
@@ -203,6 +213,13 @@ fn redacted(text: &str) -> String {
             (pattern(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UUID"),
             (pattern(r"Less than a second|About a minute|\b\d+ (second|minute)s?\b"), "AGE"),
             (pattern(r"\b(\d+(\.\d+)?(ns|µs|ms|s|m|h))+\b"), "DURATION"),
+            // Names that the client makes up.
+            (pattern(r"/containerd-mount\d+"), "/containerd-mountN"),
+            (pattern(r"/fifo/\d+/"), "/fifo/N/"),
+            // containerd 2.1 has a snapshot's inner name in some errors.
+            (pattern(r"NAMESPACE/\d+/"), ""),
+            // It wraps some errors twice.
+            (pattern(r"(: invalid argument)+"), "$1"),
             (pattern(r"-+(\s)"), "-$1"),
             (pattern(r"[ \t]+"), " "),
             (pattern(r" *\r?\n"), "\n"),

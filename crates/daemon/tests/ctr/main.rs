@@ -13,6 +13,8 @@ mod content;
 mod errors;
 mod events;
 mod images;
+mod more;
+mod run;
 mod snapshots;
 mod tasks;
 

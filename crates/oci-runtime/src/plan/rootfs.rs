@@ -74,7 +74,7 @@ pub(crate) fn plan(context: &RootContext<'_>) -> Result<RootPlan> {
     let root = spec.root.as_ref().filter(|root| !root.path.is_empty());
     let root = root.ok_or_else(|| wrong("root must be specified"))?;
     let path = std::fs::canonicalize(bundle.join(&root.path))
-        .map_err(|source| Error::file("stat", &bundle.join(&root.path), source))?;
+        .map_err(|source| Error::file("invalid rootfs: stat", &bundle.join(&root.path), source))?;
     let propagation = match linux.rootfs_propagation.as_str() {
         "" => None,
         name => Some(
