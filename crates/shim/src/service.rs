@@ -26,16 +26,17 @@ use crate::copier::Progress;
 use crate::engine::{Terminal, Whom};
 use crate::failure::{Result, already_exists, failed, invalid, not_found, unimplemented};
 use crate::serve::{Shim, wait_for};
-use crate::stdio::{Descendants, Places};
+use crate::stdio::{Descendants, Places, Unread};
 use crate::{clock, log, stats};
 
 /// How long deleting a process waits for a client that is slow to read its output: containerd's.
 const DRAIN: Duration = Duration::from_secs(2);
-/// How long a delete waits for output that lies in a fifo. A client that runs behind has yet to open
-/// it, and the fifo's content goes with the shim's end; one that is detached never will.
+/// How long a delete waits for output that lies in a fifo which nobody has open. A client that runs
+/// behind has yet to open it, and the fifo's content goes with the shim's end; one that is detached
+/// never will.
 const UNREAD: Duration = Duration::from_millis(200);
-/// How often it looks meanwhile.
-const LOOK: Duration = Duration::from_millis(1);
+/// How often it looks meanwhile, and how often after that.
+const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
 
 /// What a call is answered.
 pub(crate) enum Answer {
@@ -50,7 +51,7 @@ pub(crate) enum Answer {
 #[derive(Debug)]
 pub(crate) struct PendingDelete {
     deadline: Instant,
-    /// Until when output may lie in a fifo that nobody has read yet.
+    /// Until when output may lie in a fifo that nobody has open.
     unread_until: Instant,
     id: String,
     exec_id: String,
@@ -60,7 +61,8 @@ pub(crate) struct PendingDelete {
 impl PendingDelete {
     /// When to look again, though nothing came in: that a fifo has been read is told to nobody.
     pub(crate) fn next_look(&self, now: Instant) -> Instant {
-        if now < self.unread_until { now + LOOK } else { self.deadline }
+        let pause = if now < self.unread_until { LOOK.0 } else { LOOK.1 };
+        (now + pause).min(self.deadline)
     }
 }
 
@@ -335,11 +337,12 @@ impl Shim {
     fn delete(&mut self, request: DeleteRequest, caller: Caller) -> Result<Answer> {
         let container = self.container(&request.id)?;
         let paused = container.paused;
-        let process = container.process(&request.exec_id)?;
+        let process = container.process_mut(&request.exec_id)?;
         if process.phase == Phase::Running {
             let state = if paused { "paused" } else { "running" };
             return Err(failed(format_args!("cannot delete a {state} process")));
         }
+        process.streams.leave_to_readers();
         let now = Instant::now();
         // Done at the end of this turn, or of one that gets the last output away.
         self.deletes.push(PendingDelete {
@@ -363,8 +366,14 @@ impl Shim {
                 .and_then(|container| container.process_mut(&delete.exec_id).ok());
             let waits = process.is_some_and(|process| {
                 let busy = process.streams.drain(poller, copies) == Progress::Busy;
-                (busy && now < delete.deadline)
-                    || (now < delete.unread_until && process.streams.has_unread())
+                let until = match process.streams.unread() {
+                    Unread::Nothing if busy => delete.deadline,
+                    Unread::Nothing => now,
+                    Unread::Awaiting => delete.deadline,
+                    Unread::Forsaken if busy => delete.deadline,
+                    Unread::Forsaken => delete.unread_until,
+                };
+                now < until
             });
             if waits {
                 self.deletes.push(delete);

@@ -12,10 +12,11 @@
 //! shim copies. Terminals are always copied.
 
 use std::fs::{DirBuilder, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
@@ -65,11 +66,23 @@ pub(crate) struct Streams {
     stdin_keeper: Option<OwnedFd>,
     /// Keep output from breaking.
     keepers: Vec<OwnedFd>,
+    /// The keepers are writing ends.
+    left: bool,
     outputs: Vec<u32>,
     input: Option<u32>,
     /// The terminal's master.
     console: Option<OwnedFd>,
     logger: Option<Pid>,
+}
+
+/// What is left in a process's fifos.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    Nothing,
+    /// Output that someone is there to read.
+    Awaiting,
+    /// Output, and nobody who could read it now.
+    Forsaken,
 }
 
 impl Places {
@@ -193,9 +206,38 @@ impl Streams {
         progress
     }
 
-    /// Says whether output lies in a fifo that its reader has not taken yet.
-    pub(crate) fn has_unread(&self) -> bool {
-        self.keepers.iter().any(|fifo| rustix::io::ioctl_fionread(fifo).is_ok_and(|size| size > 0))
+    /// Holds the fifos by writing ends from now on: that keeps what lies in them, and shows whether
+    /// anyone else is there to read it.
+    pub(crate) fn leave_to_readers(&mut self) {
+        // What is still being copied must not meet a fifo without a reading end.
+        if self.logger.is_some() || !self.outputs.is_empty() {
+            return;
+        }
+        self.left = true;
+        for keeper in &mut self.keepers {
+            let path = format!("/proc/self/fd/{}", keeper.as_raw_fd());
+            if let Ok(writer) = open(&path, OFlags::WRONLY) {
+                *keeper = writer.into();
+            }
+        }
+    }
+
+    /// Looks for output that lies in a fifo. Who reads it shows after [`Self::leave_to_readers`].
+    pub(crate) fn unread(&self) -> Unread {
+        let mut unread = Unread::Nothing;
+        for fifo in &self.keepers {
+            if !rustix::io::ioctl_fionread(fifo).is_ok_and(|size| size > 0) {
+                continue;
+            }
+            let mut asked = [PollFd::new(fifo, PollFlags::empty())];
+            // A writing end is in error when there is no reading end (pipe(7)).
+            let looked = rustix::event::poll(&mut asked, Some(&Timespec::default()));
+            if self.left && looked.is_ok() && !asked[0].revents().contains(PollFlags::ERR) {
+                return Unread::Awaiting;
+            }
+            unread = Unread::Forsaken;
+        }
+        unread
     }
 
     /// Lets standard input end when the last client closes it.
@@ -307,4 +349,35 @@ fn is_fifo(file: &File) -> std::io::Result<bool> {
 fn blocking(file: File) -> std::io::Result<OwnedFd> {
     rustix::io::ioctl_fionbio(&file, false)?;
     Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    #[test]
+    fn a_fifo_tells_whether_someone_is_there_to_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        let path = path.to_str().unwrap();
+        let keeper = open(path, OFlags::RDONLY).unwrap();
+        let mut writer = open(path, OFlags::WRONLY).unwrap();
+        let mut streams = Streams { keepers: vec![keeper.into()], ..Streams::default() };
+        assert_eq!(streams.unread(), Unread::Nothing);
+        writer.write_all(b"last words").unwrap();
+        drop(writer);
+        assert_eq!(streams.unread(), Unread::Forsaken);
+        streams.leave_to_readers();
+        assert_eq!(streams.unread(), Unread::Forsaken);
+        let mut reader = open(path, OFlags::RDONLY).unwrap();
+        assert_eq!(streams.unread(), Unread::Awaiting);
+        let mut words = [0; 10];
+        reader.read_exact(&mut words).unwrap();
+        assert_eq!(&words, b"last words");
+        assert_eq!(streams.unread(), Unread::Nothing);
+    }
 }

@@ -86,13 +86,17 @@ impl Session<'_> {
         said
     }
 
-    /// As [`Self::ctr`], for output with process ids or measurements: every number is left out.
+    /// As [`Self::ctr`], for output with process ids or measurements: every number is left out, and
+    /// the order of lines with them.
     ///
     /// # Panics
     /// When it fails.
     pub fn ctr_but_numbers(&mut self, args: &[&str]) -> String {
         let said = self.quiet(args);
-        self.note(args, &NUMBER.replace_all(&said, "N"));
+        let bare = NUMBER.replace_all(&said, "N");
+        let mut lines: Vec<&str> = bare.lines().collect();
+        lines.sort_unstable();
+        self.note(args, &lines.join("\n"));
         said
     }
 
