@@ -143,11 +143,19 @@ async fn lets_go_of_an_ingest_at_once(kind: Kind) {
     assert_eq!(blob.read_at(5, 0).await.unwrap(), Bytes::new());
 }
 
+/// Waits until a subscription stands, which containerd tells nobody.
+async fn subscribed(kind: Kind) {
+    if kind != Kind::Stowd {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+}
+
 async fn forwards_events_as_they_are(kind: Kind) {
     let bench = Bench::new(kind).await;
     let exchange = bench.connection.events();
     let filters = Filters::parse(&["topic==\"/tasks/exit\",event.container_id==c"]).unwrap();
     let mut events = exchange.subscribe(filters).await.unwrap();
+    subscribed(kind).await;
     let namespace = &bench.scope.namespace;
     for container_id in ["b", "c"] {
         let event = Event::TaskExit {
@@ -171,6 +179,7 @@ async fn forwards_events_as_they_are(kind: Kind) {
     // Image events have a type of another package than all others.
     let filters = Filters::parse(&["topic==\"/images/create\""]).unwrap();
     let mut events = exchange.subscribe(filters).await.unwrap();
+    subscribed(kind).await;
     let image = Image {
         name: "an-image".to_owned(),
         target: Descriptor::new("x/y", Digest::of(b"x"), 1),

@@ -37,7 +37,7 @@ fn errors_say_what_to_do() {
         (&["images", "import", "/etc/passwd"], "unrecognized image format"),
         (&["images", "export", "/absent/folder/a.tar", IMAGE], "create /absent/folder/a.tar"),
         (&["images", "export", &absent, "no-such-image"], "not found"),
-        (&["images", "ls", "name=="], "expected a value"),
+        (&["images", "ls", "name=="], "expected value or quoted"),
         (&["images", "label", IMAGE, "=x"], "hint: labels are KEY=VALUE"),
         (&["content", "get", "not-a-digest"], "invalid checksum digest"),
         (&["content", "get", "sha256:short"], "invalid checksum digest"),
