@@ -276,6 +276,8 @@ async fn commit_of_a_known_blob_already_exists(it: &Subject) {
     put_plain(it, b"known").await;
     let mut writer = open_writer(&*it.store, &it.scope, named("second")).await;
     writer.write(Bytes::from_static(b"known")).await.must("writing");
+    // Who is told that it exists still learns what it is.
+    assert_eq!(writer.digest(), Some(Digest::of(b"known")));
     refused(writer.commit(Commit::default()).await, &[ErrorKind::AlreadyExists]);
 }
 
