@@ -17,8 +17,6 @@ use crate::graph::Contents;
 use crate::unpack::unpack_under_lease;
 use crate::{Client, Container, Image};
 
-/// How the JSON of a runtime spec is named.
-pub(crate) const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 /// The label that keeps the image's stop signal, by custom of containerd's clients.
 const STOP_SIGNAL: &str = "io.containerd.image.config.stop-signal";
 
@@ -263,7 +261,10 @@ impl<'a> ContainerBuilder<'a> {
             labels: image_labels,
             image,
             runtime: std::mem::take(&mut self.runtime),
-            spec: Some(Any { type_url: SPEC_TYPE.to_owned(), value: spec.to_json().into() }),
+            spec: Some(Any {
+                type_url: containers::SPEC_TYPE.to_owned(),
+                value: spec.to_json().into(),
+            }),
             snapshotter,
             snapshot_key,
             extensions: std::mem::take(&mut self.extensions),

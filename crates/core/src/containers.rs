@@ -19,6 +19,9 @@ use async_trait::async_trait;
 use crate::filters::{self, Adaptor, Filters};
 use crate::{Any, Labels, Result, Scope};
 
+/// The type of [`Container::spec`], whose value is JSON.
+pub const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+
 /// A container's metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {

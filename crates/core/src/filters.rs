@@ -148,9 +148,7 @@ impl Parser<'_> {
             return Ok(Selector { path, test: Test::Present });
         }
         let start = self.at;
-        let is_operator = |&c: &char| matches!(c, '=' | '!' | '~');
-        let operator: String = self.rest().chars().take_while(is_operator).collect();
-        self.at += operator.len();
+        let operator = self.word(|c| matches!(c, '=' | '!' | '~'));
         let test = match operator.as_str() {
             "==" => Test::Equal(self.value(&['"'])?),
             "!=" => Test::NotEqual(self.value(&['"'])?),
@@ -178,11 +176,10 @@ impl Parser<'_> {
         if self.rest().starts_with('"') {
             return self.quoted('"');
         }
-        let word: String = self.rest().chars().take_while(|&c| is_word(c)).collect();
+        let word = self.word(is_word);
         if word.is_empty() {
             return Err(self.error("expected field or quoted"));
         }
-        self.at += word.len();
         Ok(word)
     }
 
@@ -192,13 +189,18 @@ impl Parser<'_> {
             return self.quoted(quote);
         }
         // A bare value runs to the next comma or space: clients pass references and paths unquoted.
-        let in_word = |&c: &char| c != ',' && c != '"' && !c.is_whitespace();
-        let word: String = self.rest().chars().take_while(in_word).collect();
+        let word = self.word(|c| c != ',' && c != '"' && !c.is_whitespace());
         if word.is_empty() {
             return Err(self.error("expected value or quoted"));
         }
-        self.at += word.len();
         Ok(word)
+    }
+
+    /// Takes the characters that belong to a word; none when already the next does not.
+    fn word(&mut self, belongs: impl Fn(char) -> bool) -> String {
+        let word: String = self.rest().chars().take_while(|&c| belongs(c)).collect();
+        self.at += word.len();
+        word
     }
 
     fn quoted(&mut self, quote: char) -> Result<String> {

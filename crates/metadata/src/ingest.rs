@@ -127,10 +127,10 @@ impl IngestWriter {
                     self.status.reference
                 )));
             }
-            return Ok((shared, self.status.offset));
+            return Ok((shared, offset));
         };
         let computed = plain.digest();
-        let commit = Commit { size: commit.size, expected: expected.clone(), ..Commit::default() };
+        let commit = Commit { expected: expected.clone(), ..Commit::default() };
         match plain.commit(commit).await {
             Ok(digest) => Ok((digest, offset)),
             // Its bytes are there, for another namespace or by a rival of this writer.

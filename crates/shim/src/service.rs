@@ -35,8 +35,10 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// behind has yet to open it, and the fifo's content goes with the shim's end; one that is detached
 /// never will.
 const UNREAD: Duration = Duration::from_millis(200);
-/// How often it looks meanwhile, and how often after that.
-const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
+/// How often it looks meanwhile.
+const LOOK: Duration = Duration::from_millis(1);
+/// How often it looks after that, for a client that is there.
+const LOOK_LATER: Duration = Duration::from_millis(10);
 
 /// What a call is answered.
 pub(crate) enum Answer {
@@ -61,7 +63,7 @@ pub(crate) struct PendingDelete {
 impl PendingDelete {
     /// When to look again, though nothing came in: that a fifo has been read is told to nobody.
     pub(crate) fn next_look(&self, now: Instant) -> Instant {
-        let pause = if now < self.unread_until { LOOK.0 } else { LOOK.1 };
+        let pause = if now < self.unread_until { LOOK } else { LOOK_LATER };
         (now + pause).min(self.deadline)
     }
 }
@@ -367,11 +369,10 @@ impl Shim {
             let waits = process.is_some_and(|process| {
                 let busy = process.streams.drain(poller, copies) == Progress::Busy;
                 let until = match process.streams.unread() {
-                    Unread::Nothing if busy => delete.deadline,
-                    Unread::Nothing => now,
                     Unread::Awaiting => delete.deadline,
-                    Unread::Forsaken if busy => delete.deadline,
+                    _ if busy => delete.deadline,
                     Unread::Forsaken => delete.unread_until,
+                    Unread::Nothing => now,
                 };
                 now < until
             });

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use stowd_core::containers::{Container, Runtime, Store as _};
+use stowd_core::containers::{Container, Runtime, SPEC_TYPE, Store as _};
 use stowd_core::filters::Filters;
 use stowd_core::images::Collect;
 use stowd_core::leases::Store as _;
@@ -30,7 +30,6 @@ use stowd_core::tasks::{Create, Tasks as _};
 use stowd_core::{Any, Labels, Namespace, Result, Scope};
 use stowd_proxy::Connection;
 
-const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 const SNAPSHOTTER: &str = "overlayfs";
 const LEASE: &str = "load";
 
@@ -132,7 +131,7 @@ async fn one(load: &Load, id: &str) -> Result<()> {
         labels: Labels::new(),
         image: String::new(),
         runtime: Runtime { name: "io.containerd.runc.v2".to_owned(), options: None },
-        spec: Some(Any { type_url: SPEC.to_owned(), value: Bytes::from(spec) }),
+        spec: Some(Any { type_url: SPEC_TYPE.to_owned(), value: Bytes::from(spec) }),
         snapshotter: SNAPSHOTTER.to_owned(),
         snapshot_key: id.to_owned(),
         extensions: std::collections::BTreeMap::new(),

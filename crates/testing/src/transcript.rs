@@ -25,6 +25,7 @@ pub struct Session<'a> {
     /// A folder of this session's own.
     pub folder: PathBuf,
     replaced: Vec<(String, &'static str)>,
+    named: u32,
     text: String,
 }
 
@@ -64,15 +65,18 @@ fn record(
         (daemon.namespace().to_owned(), "NAMESPACE"),
         (registry.host(), "REGISTRY"),
     ];
-    let mut session = Session { daemon, client, registry, folder, replaced, text: String::new() };
+    let (named, text) = (0, String::new());
+    let mut session = Session { daemon, client, registry, folder, replaced, named, text };
     script(&mut session);
     session.text
 }
 
-/// Without it, the first garbage collection takes what a script has just made, or just does not.
+/// Without it, a garbage collection takes what a script has just made, or just does not: the first comes
+/// when it is asked for, and the next that nobody asked for seconds later.
 const NO_EARLY_COLLECTION: &str = r#"
 [plugins."io.containerd.gc.v1.scheduler"]
   startup_delay = "1h"
+  pause_threshold = 0.001
 "#;
 
 impl Session<'_> {
@@ -86,17 +90,23 @@ impl Session<'_> {
         said
     }
 
-    /// As [`Self::ctr`], for output with process ids or measurements: every number is left out, and
-    /// the order of lines with them.
+    /// As [`Self::ctr`], for output with process ids or measurements: every number is left out.
     ///
     /// # Panics
     /// When it fails.
     pub fn ctr_but_numbers(&mut self, args: &[&str]) -> String {
         let said = self.quiet(args);
-        let bare = NUMBER.replace_all(&said, "N");
-        let mut lines: Vec<&str> = bare.lines().collect();
-        lines.sort_unstable();
-        self.note(args, &lines.join("\n"));
+        self.note(args, &NUMBER.replace_all(&said, "N"));
+        said
+    }
+
+    /// As [`Self::ctr_but_numbers`], for processes, whose order is that of ids which begin anew.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn ctr_of_processes(&mut self, args: &[&str]) -> String {
+        let said = self.quiet(args);
+        self.note(args, &sorted(&NUMBER.replace_all(&said, "N")));
         said
     }
 
@@ -106,9 +116,7 @@ impl Session<'_> {
     /// When it fails.
     pub fn ctr_sorted(&mut self, args: &[&str]) -> String {
         let said = self.quiet(args);
-        let mut lines: Vec<&str> = said.lines().collect();
-        lines.sort_unstable();
-        self.note(args, &lines.join("\n"));
+        self.note(args, &sorted(&said));
         said
     }
 
@@ -173,6 +181,12 @@ impl Session<'_> {
         said
     }
 
+    /// Returns a name that this session has not had, and that is the same for both daemons.
+    pub fn fresh(&mut self, beginning: &str) -> String {
+        self.named += 1;
+        format!("{beginning}{}", self.named)
+    }
+
     /// Returns a command of the session's client, for what the other calls do not do.
     pub fn command(&self, args: &[&str]) -> Run {
         self.daemon.ctr(self.client).args(args)
@@ -197,6 +211,12 @@ impl Session<'_> {
         std::fs::write(&path, data).expect("writing a file");
         path.to_string_lossy().into_owned()
     }
+}
+
+fn sorted(text: &str) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines.join("\n")
 }
 
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b\d+(\.\d+)?\b"));

@@ -2,7 +2,9 @@
 
 use stowd_testing::transcript::Session;
 
-crate::scripts!(versions, plugins, namespaces, leases);
+use crate::{IMAGE, import};
+
+crate::scripts!(versions, plugins, namespaces, leases, leases_in_detail, namespaces_apart,);
 
 fn versions(it: &mut Session<'_>) {
     let said = it.quiet(&["version"]);
@@ -60,4 +62,49 @@ fn leases(it: &mut Session<'_>) {
     it.ctr(&["leases", "rm", "held"]);
     it.fails(&["leases", "rm", "held"]);
     it.ctr(&["leases", "ls"]);
+}
+
+fn leases_in_detail(it: &mut Session<'_>) {
+    it.tries(&["leases", "create", "--id", "a", "--expires", "0s", "tier=one"]);
+    it.tries(&["leases", "create", "--id", "b", "--expires", "1h", "tier=two", "other=x"]);
+    it.tries(&["leases", "ls", "-q"]);
+    it.tries(&["leases", "ls", "id==a"]);
+    it.tries(&["leases", "ls", "labels.tier==two"]);
+    it.tries(&["leases", "ls", "id=="]);
+    it.tries(&["leases", "create", "--id", "not/good"]);
+    it.tries(&["leases", "create", "--id", "c", "--expires", "nonsense"]);
+    it.tries(&["leases", "rm", "--sync", "a"]);
+    it.tries(&["leases", "rm", "a", "b"]);
+    it.tries(&["leases", "ls", "-q"]);
+}
+
+fn namespaces_apart(it: &mut Session<'_>) {
+    import(it);
+    it.tries(&["containers", "create", IMAGE, "one", "sleep", "1000"]);
+    it.tries(&["leases", "create", "--id", "mine", "--expires", "0s"]);
+    let digests = it.quiet(&["content", "ls", "-q"]);
+    let digest = digests.lines().next().unwrap().to_owned();
+    const OTHER: &str = "of-another";
+    for args in [
+        &["images", "ls"][..],
+        &["content", "ls"],
+        &["containers", "ls"],
+        &["snapshots", "ls"],
+        &["leases", "ls"],
+        &["tasks", "ls"],
+        &["content", "get", &digest],
+        &["content", "rm", &digest],
+        &["content", "label", &digest, "a=1"],
+        &["containers", "info", "one"],
+        &["containers", "rm", "one"],
+        &["tasks", "start", "-d", "one"],
+        &["images", "tag", IMAGE, "test.example/other:1"],
+        &["leases", "rm", "mine"],
+        &["run", "--rm", IMAGE, "c", "true"],
+    ] {
+        let all: Vec<&str> = ["-n", OTHER].iter().chain(args).copied().collect();
+        it.tries(&all);
+    }
+    it.tries(&["containers", "ls"]);
+    it.ctr_sorted(&["content", "ls"]);
 }

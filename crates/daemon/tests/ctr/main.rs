@@ -13,7 +13,6 @@ mod content;
 mod errors;
 mod events;
 mod images;
-mod more;
 mod run;
 mod snapshots;
 mod tasks;
@@ -47,7 +46,12 @@ fn import(it: &mut Session<'_>) {
     let archive = it.folder.join("busybox.tar");
     stowd_testing::image::Image::busybox().write_oci_archive(&archive, IMAGE);
     it.quiet(&["images", "import", archive.to_str().unwrap()]);
-    // The archive's own index has served; whether it is still there must not depend on the clock.
+    // The archive's own index has served.
+    collect(it);
+}
+
+/// Collects what nothing refers to, so that it does not depend on the clock whether it is there.
+fn collect(it: &Session<'_>) {
     it.quiet(&["leases", "create", "--id", "collect"]);
     it.quiet(&["leases", "rm", "--sync", "collect"]);
 }

@@ -1,7 +1,5 @@
 //! What the flags of `ctr run` do to a container, seen from inside.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use stowd_testing::Version;
 use stowd_testing::transcript::Session;
 
@@ -20,19 +18,13 @@ crate::scripts!(
 );
 
 /// Runs a shell script in a container with these flags, and records how it ends and what it says.
-fn run(it: &mut Session<'_>, flags: &[&str], script: &str) -> String {
+fn run(it: &mut Session<'_>, flags: &[&str], script: &str) {
     // A run that fails may leave its snapshot to the garbage collector: no name is used twice.
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let id = format!("c{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let id = it.fresh("c");
     let mut args = vec!["run", "--rm"];
     args.extend(flags);
     args.extend([IMAGE, &id, "sh", "-c", script]);
-    let output = it.command(&args).output();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr).replace(&id, "ID");
-    let shown: Vec<&str> = args.iter().map(|&arg| if arg == id { "ID" } else { arg }).collect();
-    it.note(&shown, &format!("{}\n{said}{errors}", output.status));
-    said
+    it.tries(&args);
 }
 
 fn environment_and_folders(it: &mut Session<'_>) {
@@ -109,22 +101,15 @@ fn limits(it: &mut Session<'_>) {
                         cpu/cpu.cfs_period_us cpuset/cpuset.cpus memory.max cpu.weight cpu.max; do \
                         test -e /sys/fs/cgroup/$file && echo $file $(cat /sys/fs/cgroup/$file); done; true";
     let cgroup = "type=cgroup,src=cgroup,dst=/sys/fs/cgroup,options=ro";
-    let mut show = |flags: &[&str]| {
-        let mut all = vec!["--mount", cgroup];
-        all.extend(flags);
-        run(it, &all, SHOW);
+    let show = |it: &mut Session<'_>, flags: &[&str]| {
+        run(it, &[&["--mount", cgroup], flags].concat(), SHOW);
     };
-    show(&["--memory-limit", "67108864"]);
-    show(&["--cpus", "0.5"]);
-    show(&["--cpu-quota", "20000", "--cpu-period", "100000"]);
+    show(it, &["--memory-limit", "67108864"]);
+    show(it, &["--cpus", "0.5"]);
+    show(it, &["--cpu-quota", "20000", "--cpu-period", "100000"]);
     if it.client == Version::V2 {
-        let mut show = |flags: &[&str]| {
-            let mut all = vec!["--mount", cgroup];
-            all.extend(flags);
-            run(it, &all, SHOW);
-        };
-        show(&["--cpu-shares", "512"]);
-        show(&["--cpuset-cpus", "0"]);
+        show(it, &["--cpu-shares", "512"]);
+        show(it, &["--cpuset-cpus", "0"]);
         run(it, &["--cpuset-cpus", "4095"], "true");
     }
     run(it, &["--cgroup", "/stowd-test/of-its-own"], "grep -c of-its-own /proc/self/cgroup");

@@ -4,7 +4,7 @@ use stowd_testing::transcript::Session;
 
 use crate::import;
 
-crate::scripts!(show_and_change, mounts_of_a_snapshot, two_snapshotters);
+crate::scripts!(show_and_change, mounts_of_a_snapshot, two_snapshotters, snapshots_in_detail,);
 
 /// Returns the name of the only committed snapshot.
 fn top(it: &Session<'_>) -> String {
@@ -78,4 +78,45 @@ fn two_snapshotters(it: &mut Session<'_>) {
     it.fails(&["snapshots", "--snapshotter", "absent", "ls"]);
     it.ctr(&["snapshots", "--snapshotter", "native", "rm", "n"]);
     it.ctr(&["snapshots", "rm", "o"]);
+}
+
+fn snapshots_in_detail(it: &mut Session<'_>) {
+    import(it);
+    it.tries(&["snapshots", "prepare", "base"]);
+    keep(it, "base");
+    it.tries(&["snapshots", "usage", "base"]);
+    it.tries(&["snapshots", "usage", "-b", "base"]);
+    it.tries(&["snapshots", "info", "base"]);
+    it.tries(&["snapshots", "view", "look", "base"]);
+    it.tries(&["snapshots", "commit", "base", "base"]);
+    it.tries(&["snapshots", "commit", "one", "base"]);
+    keep(it, "one");
+    it.tries(&["snapshots", "commit", "two", "base"]);
+    it.tries(&["snapshots", "commit", "two", "one"]);
+    it.tries(&["snapshots", "view", "look", "one"]);
+    keep(it, "look");
+    it.tries(&["snapshots", "commit", "two", "look"]);
+    it.tries(&["snapshots", "info", "look"]);
+    it.tries(&["snapshots", "label", "one", "a=1", "b=2"]);
+    it.tries(&["snapshots", "label", "one", "a="]);
+    it.tries(&["snapshots", "info", "one"]);
+    it.tries(&["snapshots", "label", "absent", "a=1"]);
+    it.tries(&["snapshots", "prepare", "top", "one"]);
+    keep(it, "top");
+    it.tries(&["snapshots", "tree"]);
+    it.tries(&["snapshots", "usage", "absent"]);
+    it.tries(&["snapshots", "mounts", "/mnt", "absent"]);
+    it.tries(&["snapshots", "mounts", "/mnt", "one"]);
+    it.tries(&["snapshots", "diff", "absent"]);
+    it.tries(&["snapshots", "diff", "--media-type", "application/nonsense", "one", "top"]);
+    it.tries(&["snapshots", "prepare"]);
+    it.tries(&["snapshots", "rm"]);
+    it.tries(&["snapshots", "unpack", "nonsense"]);
+    it.tries(&["snapshots", "rm", "look", "top", "one"]);
+    it.tries(&["snapshots", "ls"]);
+}
+
+/// Keeps a snapshot from the garbage collector.
+fn keep(it: &Session<'_>, name: &str) {
+    it.quiet(&["snapshots", "label", name, "containerd.io/gc.root=1"]);
 }

@@ -15,6 +15,9 @@ crate::scripts!(
     kill_with_signals,
     metrics_of_a_container,
     input_reaches_a_container,
+    signals,
+    processes,
+    tasks_in_the_wrong_state,
 );
 
 const FOREVER: &str = "while :; do sleep 1; done";
@@ -105,7 +108,7 @@ fn run_in_the_background(it: &mut Session<'_>) {
     it.ctr_but_numbers(&["tasks", "ls"]);
     assert_eq!(it.ctr(&["tasks", "ls", "-q"]), "d\n");
     it.ctr(&["containers", "ls"]);
-    it.ctr_but_numbers(&["tasks", "ps", "d"]);
+    it.ctr_of_processes(&["tasks", "ps", "d"]);
     it.fails(&["tasks", "rm", "d"]);
     it.fails(&["containers", "rm", "d"]);
     it.ctr(&["tasks", "kill", "-s", "SIGKILL", "d"]);
@@ -130,7 +133,7 @@ fn exec_in_a_container(it: &mut Session<'_>) {
     it.ctr(&["tasks", "exec", "--exec-id", "e", "--user", "1000", "d", "id", "-u"]);
     it.fails(&["tasks", "exec", "--exec-id", "e", "d", "/no/such/program"]);
     it.ctr(&["tasks", "exec", "-d", "--exec-id", "long", "d", "sleep", "1000"]);
-    let listed = it.ctr_but_numbers(&["tasks", "ps", "d"]);
+    let listed = it.ctr_of_processes(&["tasks", "ps", "d"]);
     assert!(listed.lines().count() >= 3, "{listed}");
     it.fails(&["tasks", "exec", "--exec-id", "long", "d", "true"]);
     it.ctr(&["tasks", "kill", "--exec-id", "long", "-s", "9", "d"]);
@@ -182,4 +185,93 @@ fn input_reaches_a_container(it: &mut Session<'_>) {
     let many = "line\n".repeat(100_000);
     let said = it.command(&["run", "--rm", IMAGE, "c", "sh", "-c", "head -c 500000 | wc -c"]);
     assert_eq!(said.input(many).ok().trim(), "500000");
+}
+
+fn signals(it: &mut Session<'_>) {
+    import(it);
+    start(it, "one", "trap 'echo >/got-usr1' USR1; while :; do sleep 0.1; done");
+    for bad in ["NONSENSE", "SIGNONSENSE"] {
+        it.tries(&["tasks", "kill", "-s", bad, "one"]);
+    }
+    // The words are the runtime's.
+    for bad in ["999", "-1"] {
+        it.quiet_failure(&["tasks", "kill", "-s", bad, "one"]);
+    }
+    for good in ["USR1", "SIGUSR1", "sigusr1", "10", "0"] {
+        it.tries(&["tasks", "kill", "-s", good, "one"]);
+    }
+    it.tries(&["tasks", "kill", "--exec-id", "absent", "one"]);
+    it.tries(&["tasks", "rm", "one"]);
+    it.tries(&["tasks", "kill", "-a", "-s", "KILL", "one"]);
+    until(it, "one", "STOPPED");
+    it.tries(&["tasks", "kill", "one"]);
+    it.tries(&["tasks", "kill", "-s", "KILL", "one"]);
+    it.ctr_but_numbers(&["tasks", "ls"]);
+    it.tries(&["tasks", "rm", "one", "absent"]);
+    it.tries(&["tasks", "ls"]);
+}
+
+fn processes(it: &mut Session<'_>) {
+    import(it);
+    start(it, "one", "exec sleep 1000");
+    let exec = |it: &mut Session<'_>, flags: &[&str], command: &[&str]| {
+        let mut args = vec!["tasks", "exec", "--exec-id", "e"];
+        args.extend(flags);
+        args.push("one");
+        args.extend(command);
+        it.tries(&args)
+    };
+    exec(it, &[], &["sh", "-c", "id; pwd; env | sort; cat /proc/1/comm"]);
+    exec(it, &["--cwd", "/tmp", "--user", "5:6"], &["sh", "-c", "id; pwd"]);
+    exec(it, &["--user", "root"], &["id", "-u"]);
+    exec(it, &[], &["sh", "-c", "ls /dev | sort | xargs; cat /proc/self/oom_score_adj"]);
+    let log = it.folder.join("exec.log");
+    exec(it, &["--log-uri", &format!("file://{}", log.display())], &["echo", "into the log"]);
+    it.note(&["cat", "exec.log"], &std::fs::read_to_string(&log).unwrap());
+    exec(it, &[], &["sh", "-c", "exit 9"]);
+    exec(it, &[], &["/no/such/program"]);
+    exec(it, &["--cwd", "/no/such", "--user", "nobody-such"], &["true"]);
+    it.tries(&["tasks", "exec", "--exec-id", "not/good", "one", "true"]);
+    it.tries(&["tasks", "exec", "--exec-id", "", "one", "true"]);
+    it.tries(&["tasks", "exec", "one", "true"]);
+    it.tries(&["tasks", "exec", "-d", "--exec-id", "long", "one", "sleep", "1000"]);
+    it.tries(&["tasks", "exec", "--exec-id", "long", "one", "true"]);
+    it.tries(&["tasks", "rm", "--exec-id", "long", "one"]);
+    it.ctr_of_processes(&["tasks", "ps", "one"]);
+    it.tries(&["tasks", "kill", "--exec-id", "long", "-s", "KILL", "one"]);
+    // Gone as soon as the shim has seen it.
+    let removed = stowd_testing::process::wait_for(|| {
+        it.command(&["tasks", "rm", "--exec-id", "long", "one"]).output().status.code() != Some(1)
+    });
+    assert!(removed, "the killed process is still there");
+    it.tries(&["tasks", "rm", "--exec-id", "long", "one"]);
+    it.ctr_of_processes(&["tasks", "ps", "one"]);
+    it.quiet(&["tasks", "rm", "-f", "one"]);
+}
+
+fn tasks_in_the_wrong_state(it: &mut Session<'_>) {
+    import(it);
+    start(it, "one", "exec sleep 1000");
+    it.tries(&["tasks", "resume", "one"]);
+    it.tries(&["tasks", "pause", "one"]);
+    it.tries(&["tasks", "pause", "one"]);
+    it.tries(&["tasks", "exec", "--exec-id", "e", "one", "true"]);
+    it.tries(&["tasks", "rm", "one"]);
+    it.ctr_but_numbers(&["tasks", "ls"]);
+    it.tries(&["tasks", "resume", "one"]);
+    it.quiet(&["tasks", "metrics", "one"]);
+    it.quiet(&["tasks", "metrics", "--format", "json", "one"]);
+    it.tries(&["tasks", "kill", "-s", "KILL", "one"]);
+    until(it, "one", "STOPPED");
+    it.tries(&["tasks", "pause", "one"]);
+    it.tries(&["tasks", "resume", "one"]);
+    it.tries(&["tasks", "exec", "--exec-id", "e", "one", "true"]);
+    it.quiet(&["tasks", "metrics", "one"]);
+    it.tries(&["tasks", "ps", "one"]);
+    it.tries(&["tasks", "start", "one"]);
+    it.tries(&["tasks", "attach", "absent"]);
+    it.tries(&["tasks", "start", "absent"]);
+    it.tries(&["tasks", "ps", "absent"]);
+    it.tries(&["tasks", "resume", "absent"]);
+    it.quiet(&["tasks", "rm", "one"]);
 }

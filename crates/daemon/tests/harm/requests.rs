@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use stowd_core::containers::{Container, Runtime, Store as _};
+use stowd_core::containers::{Container, Runtime, SPEC_TYPE, Store as _};
 use stowd_core::tasks::{Create, Tasks as _};
 use stowd_core::{Any, ErrorKind, Labels, Namespace, Scope};
 use stowd_proxy::Connection;
@@ -10,15 +10,13 @@ use stowd_testing::{Daemon, Scratch, need};
 
 use crate::{assert_no_tasks_left, assert_unharmed, import};
 
-const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
-
 fn container(id: &str, spec: Vec<u8>) -> Container {
     Container {
         id: id.to_owned(),
         labels: Labels::new(),
         image: String::new(),
         runtime: Runtime { name: "io.containerd.runc.v2".to_owned(), options: None },
-        spec: Some(Any { type_url: SPEC.to_owned(), value: spec.into() }),
+        spec: Some(Any { type_url: SPEC_TYPE.to_owned(), value: spec.into() }),
         snapshotter: String::new(),
         snapshot_key: String::new(),
         extensions: std::collections::BTreeMap::new(),

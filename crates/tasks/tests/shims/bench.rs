@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use stowd_api::services::events::ttrpc::v1::ForwardRequest;
 use stowd_api::ttrpc::{Call, Dispatch, Service, serve};
 use stowd_api::{Message as _, rpc, status};
-use stowd_core::containers::{Container, Runtime, Store};
+use stowd_core::containers::{Container, Runtime, SPEC_TYPE, Store};
 use stowd_core::events::{Envelopes, Event, Exchange as _};
 use stowd_core::filters::Filters;
 use stowd_core::mount::Mount;
@@ -294,10 +294,7 @@ pub(crate) fn container(id: &str, spec: &serde_json::Value) -> Container {
         labels: Labels::new(),
         image: String::new(),
         runtime: Runtime { name: "io.containerd.runc.v2".to_owned(), options: None },
-        spec: Some(Any {
-            type_url: "types.containerd.io/opencontainers/runtime-spec/1/Spec".to_owned(),
-            value: Bytes::from(spec.to_string()),
-        }),
+        spec: Some(Any { type_url: SPEC_TYPE.to_owned(), value: Bytes::from(spec.to_string()) }),
         snapshotter: String::new(),
         snapshot_key: String::new(),
         extensions: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use stowd_core::containers::{Container, Runtime, Store};
+use stowd_core::containers::{Container, Runtime, SPEC_TYPE, Store};
 use stowd_core::filters::Filters;
 use stowd_core::{Any, ErrorKind, Labels, Scope};
 
@@ -40,15 +40,13 @@ fn any(type_url: &str, value: &str) -> Any {
     Any { type_url: type_url.to_owned(), value: Bytes::copy_from_slice(value.as_bytes()) }
 }
 
-const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
-
 pub(super) fn container(id: &str, spec: &str) -> Container {
     Container {
         id: id.to_owned(),
         labels: Labels::new(),
         image: "test.example/image:1".to_owned(),
         runtime: Runtime { name: "io.containerd.runc.v2".to_owned(), options: None },
-        spec: Some(any(SPEC, spec)),
+        spec: Some(any(SPEC_TYPE, spec)),
         snapshotter: String::new(),
         snapshot_key: String::new(),
         extensions: BTreeMap::new(),
@@ -146,8 +144,11 @@ async fn labels_change_one_by_one(it: &Subject) {
 
 async fn the_spec_can_be_replaced(it: &Subject) {
     let made = create(it, "c", labels([("one", "1")])).await;
-    let wanted =
-        Container { spec: Some(any(SPEC, r#"{"hostname":"new"}"#)), labels: Labels::new(), ..made };
+    let wanted = Container {
+        spec: Some(any(SPEC_TYPE, r#"{"hostname":"new"}"#)),
+        labels: Labels::new(),
+        ..made
+    };
     let paths = ["spec".to_owned()];
     it.containers.update(&it.scope, wanted.clone(), &paths).await.must("updating");
     let read = it.containers.get(&it.scope, "c").await.must("reading");

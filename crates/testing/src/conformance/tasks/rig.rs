@@ -18,7 +18,6 @@ use super::Subject;
 use crate::image::Layer;
 use crate::process::Run;
 
-const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 
 /// Unpacks busybox into a folder, once per folder.
@@ -105,7 +104,7 @@ pub(super) async fn try_create(
     stdio: Stdio,
 ) -> stowd_core::Result<u32> {
     let container = stowd_core::containers::Container {
-        spec: Some(any(SPEC, spec)),
+        spec: Some(any(stowd_core::containers::SPEC_TYPE, spec)),
         ..super::super::containers::container(id, "{}")
     };
     it.containers.create(&it.scope, container).await.must("creating a container");
