@@ -106,7 +106,8 @@ impl Session<'_> {
     /// When it fails.
     pub fn ctr_of_processes(&mut self, args: &[&str]) -> String {
         let said = self.quiet(args);
-        self.note(args, &sorted(&NUMBER.replace_all(&said, "N")));
+        // The widths of columns go before the lines are sorted: they hang on the ids.
+        self.note(args, &sorted(&redacted(&NUMBER.replace_all(&said, "N"))));
         said
     }
 

@@ -1,6 +1,7 @@
 //! What the flags of `ctr run` do to a container, seen from inside.
 
 use stowd_testing::Version;
+use stowd_testing::daemon::Kind;
 use stowd_testing::transcript::Session;
 
 use crate::{IMAGE, import, start};
@@ -164,15 +165,16 @@ fn where_output_goes(it: &mut Session<'_>) {
     let log = it.folder.join("out.log");
     let uri = format!("file://{}", log.display());
     run(it, &["--log-uri", &uri], "echo to the file; echo and errors >&2");
-    // containerd's shim may still be copying.
+    // containerd's shim may still be copying, and loses the second stream when the first ends early:
+    // only ours is held to it.
     let mut lines: Vec<String> = Vec::new();
-    stowd_testing::process::wait_for(|| {
+    let whole = stowd_testing::process::wait_briefly(|| {
         let text = std::fs::read_to_string(&log).unwrap();
         lines = text.lines().map(str::to_owned).collect();
-        lines.len() == 2
+        lines.sort();
+        lines == ["and errors", "to the file"]
     });
-    lines.sort();
-    it.note(&["cat", "out.log"], &lines.join("\n"));
+    assert!(whole || it.daemon.kind() != Kind::Stowd, "{lines:?}");
     run(it, &["--null-io"], "echo nowhere; echo nothing >&2");
     let pid_file = it.folder.join("pid");
     it.quiet(&["run", "-d", "--pid-file", pid_file.to_str().unwrap(), IMAGE, "p", "sleep", "1000"]);

@@ -227,7 +227,11 @@ fn processes(it: &mut Session<'_>) {
     exec(it, &[], &["sh", "-c", "ls /dev | sort | xargs; cat /proc/self/oom_score_adj"]);
     let log = it.folder.join("exec.log");
     exec(it, &["--log-uri", &format!("file://{}", log.display())], &["echo", "into the log"]);
-    it.note(&["cat", "exec.log"], &std::fs::read_to_string(&log).unwrap());
+    // containerd's shim may still be copying.
+    let whole = stowd_testing::process::wait_briefly(|| {
+        std::fs::read_to_string(&log).unwrap() == "into the log\n"
+    });
+    assert!(whole, "{:?}", std::fs::read_to_string(&log));
     exec(it, &[], &["sh", "-c", "exit 9"]);
     exec(it, &[], &["/no/such/program"]);
     exec(it, &["--cwd", "/no/such", "--user", "nobody-such"], &["true"]);
