@@ -55,7 +55,8 @@ pub async fn run<S: 'static, M>(
 }
 
 /// As [`run`], where a rule counts as broken when it was broken so many times in a row: for
-/// containerd's shims, which now and then end before their last event has gone out.
+/// containerd, whose shims now and then end before their last event has gone out, and whose writers
+/// may still be closing when their ingest is aborted.
 ///
 /// # Panics
 /// As [`run`].
