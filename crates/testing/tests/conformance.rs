@@ -50,7 +50,7 @@ impl Bench {
     }
 }
 
-/// How often a rule may be tried: containerd has races of its own, which are not tested here.
+/// How often a rule may be tried where containerd is known to have races of its own.
 fn tries(kind: Kind) -> usize {
     if kind == Kind::Stowd { 1 } else { 3 }
 }
@@ -67,7 +67,7 @@ async fn content(kind: Kind) {
 
 async fn images(kind: Kind) {
     let bench = Bench::new(kind).await;
-    conformance::run_up_to(tries(kind), "images", images::CHECKS, async |_| images::Subject {
+    conformance::run("images", images::CHECKS, async |_| images::Subject {
         images: Arc::new(bench.connection.images()),
         content: Arc::new(bench.connection.content()),
         leases: Arc::new(bench.connection.leases()),
@@ -79,19 +79,17 @@ async fn images(kind: Kind) {
 
 async fn containers(kind: Kind) {
     let bench = Bench::new(kind).await;
-    conformance::run_up_to(tries(kind), "containers", containers::CHECKS, async |_| {
-        containers::Subject {
-            containers: Arc::new(bench.connection.containers()),
-            scope: bench.scope(),
-            other: bench.scope(),
-        }
+    conformance::run("containers", containers::CHECKS, async |_| containers::Subject {
+        containers: Arc::new(bench.connection.containers()),
+        scope: bench.scope(),
+        other: bench.scope(),
     })
     .await;
 }
 
 async fn leases(kind: Kind) {
     let bench = Bench::new(kind).await;
-    conformance::run_up_to(tries(kind), "leases", leases::CHECKS, async |_| leases::Subject {
+    conformance::run("leases", leases::CHECKS, async |_| leases::Subject {
         leases: Arc::new(bench.connection.leases()),
         content: Arc::new(bench.connection.content()),
         snapshotter: Arc::new(bench.connection.snapshotter("native")),
@@ -104,13 +102,11 @@ async fn leases(kind: Kind) {
 
 async fn snapshots(kind: Kind, snapshotter: &str) {
     let bench = Bench::new(kind).await;
-    conformance::run_up_to(tries(kind), snapshotter, snapshots::CHECKS, async |check| {
-        snapshots::Subject {
-            snapshotter: Arc::new(bench.connection.snapshotter(snapshotter)),
-            scope: bench.leased().await,
-            other: bench.leased().await,
-            folder: bench.folder(check),
-        }
+    conformance::run(snapshotter, snapshots::CHECKS, async |check| snapshots::Subject {
+        snapshotter: Arc::new(bench.connection.snapshotter(snapshotter)),
+        scope: bench.leased().await,
+        other: bench.leased().await,
+        folder: bench.folder(check),
     })
     .await;
 }
@@ -129,7 +125,7 @@ async fn differ(kind: Kind, snapshotter: &str) {
     // It would write a terabyte of zeros.
     let spared = |name: &str| kind != Kind::Stowd && name == "holes_cost_nothing";
     let checks = diff::CHECKS.iter().filter(|check| !spared(check.name));
-    conformance::run_up_to(tries(kind), &suite, checks, async |check| diff::Subject {
+    conformance::run(&suite, checks, async |check| diff::Subject {
         applier: Arc::new(bench.connection.diff()),
         comparer: Arc::new(bench.connection.diff()),
         content: Arc::new(bench.connection.content()),
@@ -150,7 +146,7 @@ async fn diff_native(kind: Kind) {
 
 async fn events(kind: Kind) {
     let bench = Bench::new(kind).await;
-    conformance::run_up_to(tries(kind), "events", events::CHECKS, async |_| events::Subject {
+    conformance::run("events", events::CHECKS, async |_| events::Subject {
         exchange: Arc::new(bench.connection.events()),
         images: Arc::new(bench.connection.images()),
         containers: Arc::new(bench.connection.containers()),
