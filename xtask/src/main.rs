@@ -2,11 +2,12 @@
 //!
 //! `tidy` checks what rustc and clippy cannot see: the arrows between crates, the size and place of
 //! files, and the documents every reader looks for first. It builds nothing and takes well under a
-//! second, so it runs first in CI.
+//! second, so it runs first in CI. `man` writes the manual pages.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 mod tidy;
 
@@ -16,6 +17,7 @@ usage: cargo xtask CHORE
 chores:
   tidy    check crate arrows, file sizes, documents and where raw kernel calls live
   arrows  print the allowed arrows between crates, floor by floor
+  man DIR write the manual pages of stowctl, ctr and containerd-stress into a folder
 ";
 
 fn main() -> ExitCode {
@@ -23,6 +25,10 @@ fn main() -> ExitCode {
     let outcome = match chore.as_str() {
         "tidy" => check(),
         "arrows" => print(&tidy::arrows::table()).map(|()| ExitCode::SUCCESS),
+        "man" => match std::env::args_os().nth(2) {
+            Some(folder) => write_manual(&folder),
+            None => complain(USAGE).map(|()| ExitCode::from(2)),
+        },
         _ => complain(USAGE).map(|()| ExitCode::from(2)),
     };
     match outcome {
@@ -48,6 +54,16 @@ fn check() -> anyhow::Result<ExitCode> {
     let things = if findings.len() == 1 { "thing" } else { "things" };
     complain(&format!("tidy: {} {things} to mend in {looked_at} files\n", findings.len()))?;
     Ok(ExitCode::FAILURE)
+}
+
+/// Has stowctl write them, so that the other chores need not build it.
+fn write_manual(folder: &OsStr) -> anyhow::Result<ExitCode> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let made = Command::new(cargo)
+        .args(["run", "--quiet", "--package", "stowctl", "--example", "man", "--"])
+        .arg(folder)
+        .status()?;
+    Ok(if made.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! The grammar of the command line.
+//! The grammars of the command line.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
-use crate::commands::{CtrCommand, StowctlCommand};
+use crate::commands::{CtrCommand, StowctlCommand, Stress};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::units;
 
-/// Which of the program's two grammars applies.
+/// Which of the program's grammars applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grammar {
     /// `stowctl`'s.
     Stowctl,
     /// `ctr`'s.
     Ctr,
+    /// `containerd-stress`'s, which is one command of `stowctl`.
+    Stress,
 }
 
 /// What is said before the command and counts for all of them.
@@ -29,7 +31,7 @@ pub(crate) struct Global {
         short,
         long,
         env = "CONTAINERD_ADDRESS",
-        default_value = "/run/containerd/containerd.sock",
+        default_value = ADDRESS,
         value_name = "SOCKET",
         hide_env_values = true
     )]
@@ -87,6 +89,22 @@ struct Ctr {
     version: Option<bool>,
 }
 
+/// Stress test a containerd daemon, as stowctl stress does
+#[derive(Debug, Parser)]
+#[command(name = "containerd-stress", version = VERSION, args_override_self = true)]
+struct ContainerdStress {
+    /// Say more on standard error
+    #[arg(long, global = true)]
+    debug: bool,
+    /// Print the results as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(flatten)]
+    stress: Stress,
+}
+
+/// Where containerd listens.
+const ADDRESS: &str = "/run/containerd/containerd.sock";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// As scripts split it: name, word, version.
 const CTR_VERSION: &str = concat!("github.com/stowd/stowd ", env!("CARGO_PKG_VERSION"));
@@ -95,13 +113,18 @@ const CTR_VERSION: &str = concat!("github.com/stowd/stowd ", env!("CARGO_PKG_VER
 pub(crate) enum Command {
     Stowctl(StowctlCommand),
     Ctr(CtrCommand),
+    Stress(Box<Stress>),
 }
 
 impl Grammar {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Stowctl, Self::Ctr, Self::Stress];
+
     /// Tells the grammar from the name that the program was started by.
     pub fn of(program: Option<&OsString>) -> Self {
         match program.and_then(|program| Path::new(program).file_name()) {
             Some(name) if name == OsStr::new("ctr") => Self::Ctr,
+            Some(name) if name == OsStr::new("containerd-stress") => Self::Stress,
             _ => Self::Stowctl,
         }
     }
@@ -111,6 +134,7 @@ impl Grammar {
         match self {
             Self::Stowctl => "stowctl",
             Self::Ctr => "ctr",
+            Self::Stress => "containerd-stress",
         }
     }
 }
@@ -120,6 +144,7 @@ pub fn command(grammar: Grammar) -> clap::Command {
     match grammar {
         Grammar::Stowctl => Stowctl::command(),
         Grammar::Ctr => Ctr::command(),
+        Grammar::Stress => ContainerdStress::command(),
     }
 }
 
@@ -138,6 +163,19 @@ pub(crate) fn parse(
             let parsed = Ctr::from_arg_matches(&matches)?;
             (parsed.global, Command::Ctr(parsed.command))
         }
+        Grammar::Stress => {
+            let ContainerdStress { debug, json, stress } =
+                ContainerdStress::from_arg_matches(&matches)?;
+            let global = Global {
+                address: ADDRESS.into(),
+                namespace: String::from("default"),
+                timeout: Duration::ZERO,
+                connect_timeout: Duration::ZERO,
+                debug,
+                json,
+            };
+            (global, Command::Stress(Box::new(stress)))
+        }
     })
 }
 
@@ -146,6 +184,7 @@ impl Command {
         match self {
             Self::Stowctl(command) => command.run(at).await,
             Self::Ctr(command) => command.run(at).await,
+            Self::Stress(command) => command.run(at).await,
         }
     }
 }
@@ -156,8 +195,9 @@ mod tests {
 
     #[test]
     fn definitions_are_sound() {
-        command(Grammar::Stowctl).debug_assert();
-        command(Grammar::Ctr).debug_assert();
+        for grammar in Grammar::ALL {
+            command(grammar).debug_assert();
+        }
     }
 
     #[test]
@@ -165,6 +205,7 @@ mod tests {
         let of = |name: &str| Grammar::of(Some(&OsString::from(name)));
         assert_eq!(of("/usr/bin/ctr"), Grammar::Ctr);
         assert_eq!(of("stowctl"), Grammar::Stowctl);
+        assert_eq!(of("./containerd-stress"), Grammar::Stress);
         assert_eq!(Grammar::of(None), Grammar::Stowctl);
     }
 }

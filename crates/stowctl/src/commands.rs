@@ -1,5 +1,6 @@
 //! The commands, one file each; groups are folders.
 
+mod completion;
 mod containers;
 mod content;
 mod deprecations;
@@ -12,6 +13,7 @@ mod oci;
 mod plugins;
 mod run;
 mod snapshots;
+mod stress;
 mod tasks;
 mod version;
 
@@ -19,6 +21,8 @@ use clap::Subcommand;
 
 use crate::context::Context;
 use crate::failure::Outcome;
+
+pub(crate) use stress::Stress;
 
 /// The commands that are the same under both of the program's names.
 #[derive(Debug, Subcommand)]
@@ -60,6 +64,8 @@ pub(crate) enum Common {
     /// Show uses of what is going away
     #[command(subcommand)]
     Deprecations(deprecations::Deprecations),
+    /// Print a shell's completion of commands and flags
+    Completion(completion::Completion),
 }
 
 /// The commands of `stowctl`.
@@ -70,6 +76,8 @@ pub(crate) enum StowctlCommand {
     Run(Box<run::StowctlRun>),
     /// Pull an image by its short or full reference
     Pull(Box<images::pull::PullShort>),
+    /// Create, start and delete containers for a while, and say how many a second
+    Stress(Box<Stress>),
 }
 
 /// The commands of `ctr`.
@@ -96,6 +104,7 @@ impl Common {
             Self::Events(command) => command.run(at).await,
             Self::Info(command) => command.run(at).await,
             Self::Deprecations(command) => command.run(at).await,
+            Self::Completion(command) => command.run(at).await,
         }
     }
 }
@@ -106,6 +115,7 @@ impl StowctlCommand {
             Self::Common(command) => command.run(at).await,
             Self::Run(command) => command.run(at).await,
             Self::Pull(command) => command.run(at).await,
+            Self::Stress(command) => command.run(at).await,
         }
     }
 }

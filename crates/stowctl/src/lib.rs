@@ -1,10 +1,11 @@
 //! The command line: all of `ctr`'s commands and flags, its tables column for column, and what
 //! people miss in it.
 //!
-//! The program has two names and two grammars, which differ in one command. Started as `ctr`, `run`
-//! is ctr's: `run IMAGE ID [COMMAND…]`, on an image that is there, and the container stays. Started
-//! as `stowctl`, it is `run IMAGE [COMMAND…]`: pulls what is missing, picks an id, attaches, removes
-//! afterwards. Everything else is the same under both names.
+//! The program has three names and a grammar for each. Those of `ctr` and `stowctl` differ in one
+//! command. Started as `ctr`, `run` is ctr's: `run IMAGE ID [COMMAND…]`, on an image that is there,
+//! and the container stays. Started as `stowctl`, it is `run IMAGE [COMMAND…]`: pulls what is
+//! missing, picks an id, attaches, removes afterwards. Everything else is the same under both names.
+//! Started as `containerd-stress`, the program is `stowctl stress`.
 //!
 //! One file is one command: a `struct` that clap fills, and its `run`. Data goes to standard output
 //! and everything else to standard error, both through the `printer`; with
@@ -53,7 +54,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return failure::report(grammar, &printer, error.into());
         }
     };
-    let context = context::Context::new(global, printer);
+    let context = context::Context::new(grammar, global, printer);
     let outcome = runtime.block_on(context.within_timeout(command.run(&context)));
     // A thread that waits for the terminal's input would hold the end up.
     runtime.shutdown_background();

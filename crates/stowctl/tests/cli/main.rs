@@ -1,10 +1,12 @@
-//! The program under both of its names, against stowd; where its output must be ctr's, beside the
+//! The program under its names, against stowd; where its output must be ctr's, beside the
 //! real ctr.
 
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be set up fails its test")]
 
 mod containers;
 mod run;
+mod shells;
+mod stress;
 mod tasks;
 mod terminal;
 
