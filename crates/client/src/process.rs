@@ -14,7 +14,7 @@ use crate::streams::{Connected, Ended};
 use crate::{Client, Io};
 
 /// How the JSON of a process is named.
-const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+pub(crate) const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 /// Which signal ends a process for sure.
 const SIGKILL: u32 = 9;
 

@@ -28,7 +28,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use crate::transfer::RegistryRef;
-use crate::{Descriptor, Reference, Result, content};
+use crate::{Descriptor, Digest, Reference, Result, content};
 
 /// A blob's bytes as they arrive.
 pub type Download = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
@@ -47,11 +47,15 @@ pub enum Pushed {
     Uploaded,
 }
 
-/// Says what a reference stands for.
+/// Says what a reference or a digest stands for.
 #[async_trait]
 pub trait Resolver: Send + Sync {
     /// Returns the descriptor of what the reference names.
     async fn resolve(&self) -> Result<Descriptor>;
+
+    /// Returns the descriptor of a blob or manifest of the repository, whatever its reference says.
+    /// A media type tells where to look first; without one that is among blobs.
+    async fn find(&self, digest: &Digest, media_type: &str) -> Result<Descriptor>;
 }
 
 /// Gets blobs.

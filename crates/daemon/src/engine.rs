@@ -112,7 +112,7 @@ impl Config {
 
         services(&mut plugins);
         plugins.check_required(&self.required)?;
-        let introspection = Arc::new(Introspection::new(plugins, &self.root)?);
+        let introspection = Arc::new(Introspection::new(plugins, &self.root, tasks.clone())?);
         Ok(Engine {
             metadata,
             exchange,

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use stowd_core::filters::Filters;
@@ -10,16 +11,25 @@ use stowd_core::{Any, Error, Result};
 
 use crate::plugins::Plugins;
 
+/// The one part that tells more of itself: what a runtime can do.
+const RUNTIMES: (&str, &str) = ("io.containerd.runtime.v2", "task");
+
 /// Answers from the records of the build.
 pub(crate) struct Introspection {
     plugins: Plugins,
     uuid: String,
+    tasks: Arc<stowd_tasks::Manager>,
 }
 
 impl Introspection {
-    /// Takes the records, and the root's id, which is made when it is missing.
-    pub(crate) fn new(plugins: Plugins, root: &Path) -> Result<Self> {
-        Ok(Self { plugins, uuid: uuid(&root.join("io.containerd.grpc.v1.introspection"))? })
+    /// Takes the records, the root's id, which is made when it is missing, and who knows of runtimes.
+    pub(crate) fn new(
+        plugins: Plugins,
+        root: &Path,
+        tasks: Arc<stowd_tasks::Manager>,
+    ) -> Result<Self> {
+        let uuid = uuid(&root.join("io.containerd.grpc.v1.introspection"))?;
+        Ok(Self { plugins, uuid, tasks })
     }
 }
 
@@ -52,10 +62,16 @@ impl introspection::Introspection for Introspection {
             .iter()
             .find(|plugin| plugin.kind == kind && plugin.id == id)
             .ok_or_else(|| Error::not_found(format_args!("plugin {kind}.{id} not found")))?;
-        match options {
-            None => Ok((plugin.clone(), None)),
-            Some(_) => Err(Error::not_implemented("plugin does not provided extra information")),
+        let Some(options) = options else { return Ok((plugin.clone(), None)) };
+        if plugin.init_error.is_some() {
+            return Err(Error::failed_precondition(
+                "cannot get extra info, plugin not successfully loaded",
+            ));
         }
+        if (kind, id) != RUNTIMES {
+            return Err(Error::not_implemented("plugin does not provided extra information"));
+        }
+        Ok((plugin.clone(), Some(self.tasks.info(options).await?)))
     }
 
     async fn version(&self) -> Result<Version> {

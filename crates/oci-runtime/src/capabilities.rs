@@ -81,6 +81,11 @@ fn number(name: &str) -> Option<usize> {
     NAMES.iter().position(|known| *known == name)
 }
 
+/// Returns the names of all that there are.
+pub(crate) fn names() -> &'static [&'static str] {
+    &NAMES
+}
+
 /// By number, from `linux/capability.h`.
 const NAMES: [&str; 41] = [
     "CAP_CHOWN",

@@ -51,6 +51,7 @@ mod create;
 mod error;
 mod exec;
 mod failure;
+mod features;
 mod hooks;
 mod launch;
 mod options;
@@ -63,6 +64,7 @@ mod sync;
 
 pub use container::{Container, Delete};
 pub use error::{Error, ErrorKind, Result, StartError, io_text};
+pub use features::features;
 pub use options::{CreateOptions, Created, ExecOptions, Keyring, Process, RootSwitch, Stdio};
 pub use runtime::Runtime;
 pub use rustix::process::Pid;

@@ -25,6 +25,7 @@ use stowd_sys::own_program;
 use stowd_sys::spawn::{Spawn, spawn};
 
 use crate::command::Arguments;
+use crate::engine::Engine;
 use crate::options::Options;
 use crate::service::warn;
 use crate::{clock, log};
@@ -81,11 +82,12 @@ pub(crate) fn version() -> Result<(), String> {
 pub(crate) fn info() -> Result<(), String> {
     let version =
         RuntimeVersion { version: env!("CARGO_PKG_VERSION").to_owned(), revision: String::new() };
+    let options = asked(&standard_input(), "").options;
     let info = RuntimeInfo {
         name: NAME.to_owned(),
         version: Some(version),
-        options: asked(&standard_input(), "").options.map(|options| Any::pack(&options)),
-        features: Some(features()),
+        features: features(options.as_ref())?,
+        options: options.map(|options| Any::pack(&options)),
         ..Default::default()
     };
     print(&info.encode_to_vec())
@@ -304,29 +306,18 @@ fn asked(input: &[u8], id: &str) -> Asked {
     Asked { parameters: None, options }
 }
 
-/// What the linked runtime offers, in the runtime specification's form.
-fn features() -> Any {
-    let json = serde_json::json!({
-        "ociVersionMin": "1.0.0",
-        "ociVersionMax": stowd_oci_runtime::spec::VERSION,
-        "mountOptions": [
-            "bind", "rbind", "ro", "rro", "rw", "nosuid", "nodev", "noexec", "noatime",
-            "relatime", "private", "rprivate", "shared", "rshared", "slave", "rslave",
-            "idmap", "ridmap", "tmpcopyup",
-        ],
-        "linux": {
-            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
-            "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": false },
-            "seccomp": { "enabled": true },
-            "selinux": { "enabled": true },
-            "apparmor": { "enabled": true },
-            "mountExtensions": { "idmap": { "enabled": true } },
-        },
-    });
-    Any {
+/// What the runtime offers, in the runtime specification's form; nothing where its program cannot
+/// tell.
+fn features(options: Option<&v1::Options>) -> Result<Option<Any>, String> {
+    let options = Options::of(options.cloned().unwrap_or_default());
+    let json = match options.engine(Path::new("."), "") {
+        Engine::Linked(_) => Some(stowd_oci_runtime::features().to_string().into_bytes()),
+        Engine::Program(program) => program.features()?,
+    };
+    Ok(json.map(|json| Any {
         type_url: "types.containerd.io/opencontainers/runtime-spec/1/features/Features".to_owned(),
-        value: json.to_string().into_bytes().into(),
-    }
+        value: json.into(),
+    }))
 }
 
 /// Derives a socket's name from what it is for, as containerd does.

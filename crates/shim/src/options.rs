@@ -47,14 +47,19 @@ impl Options {
         if !options.criu_image_path.is_empty() {
             return Err(unimplemented("restore from a checkpoint"));
         }
-        Ok(Options {
+        Ok(Options::of(options))
+    }
+
+    /// Takes what matters here.
+    pub(crate) fn of(options: v1::Options) -> Options {
+        Options {
             binary_name: options.binary_name,
             root: options.root,
             systemd_cgroup: options.systemd_cgroup,
             no_pivot_root: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
             shim_cgroup: options.shim_cgroup,
-        })
+        }
     }
 
     /// Keeps what `delete` will need.

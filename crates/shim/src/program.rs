@@ -102,6 +102,26 @@ impl Program {
         Ok(Vec::new())
     }
 
+    /// Asks what it can do. Not every runtime answers that.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub(crate) fn features(&self) -> std::result::Result<Option<Vec<u8>>, String> {
+        let asked = Command::new(&self.path).arg("features").stdin(ProcessStdio::null()).output();
+        match asked {
+            Ok(said) if said.status.success() => {
+                let is_object = serde_json::from_slice::<serde_json::Value>(&said.stdout)
+                    .is_ok_and(|json| json.is_object());
+                Ok(is_object.then_some(said.stdout))
+            }
+            Ok(_) => Ok(None),
+            Err(error) => {
+                let name = self.path.display();
+                Err(format!("failed to look up the path of \"{name}\": {error}"))
+            }
+        }
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.arg("--root").arg(&self.root).arg("--log").arg(&self.log);

@@ -142,4 +142,5 @@ fn says_what_it_is() {
     let Any { value, .. } = info.features.unwrap();
     let features: serde_json::Value = serde_json::from_slice(&value).unwrap();
     assert_eq!(features["ociVersionMin"], "1.0.0");
+    assert_eq!(info.options, None);
 }

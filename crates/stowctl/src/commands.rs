@@ -12,6 +12,7 @@ mod namespaces;
 mod oci;
 mod plugins;
 mod run;
+mod shim;
 mod snapshots;
 mod stress;
 mod tasks;
@@ -64,6 +65,8 @@ pub(crate) enum Common {
     /// Show uses of what is going away
     #[command(subcommand)]
     Deprecations(deprecations::Deprecations),
+    /// Speak with a shim directly
+    Shim(shim::Shims),
     /// Print a shell's completion of commands and flags
     Completion(completion::Completion),
 }
@@ -104,6 +107,7 @@ impl Common {
             Self::Events(command) => command.run(at).await,
             Self::Info(command) => command.run(at).await,
             Self::Deprecations(command) => command.run(at).await,
+            Self::Shim(command) => command.run(at).await,
             Self::Completion(command) => command.run(at).await,
         }
     }

@@ -80,6 +80,7 @@ pub(crate) const OF_RUN: Offered = Offered {
 pub(crate) struct Remote {
     /// What the daemon is told.
     pub(crate) registry: RegistryRef,
+    secret: Option<Secret>,
     _hosts: Option<Hosts>,
 }
 
@@ -116,17 +117,11 @@ impl RegistryFlags {
             (None, None) => String::new(),
         };
         let plain_http = self.plain_http;
-        let credentials = self.secret()?.map(|secret| {
-            Arc::new(Given { reference: reference.to_owned(), secret }) as Arc<dyn Credentials>
-        });
-        let registry = RegistryRef {
-            reference: reference.to_owned(),
-            config_path,
-            plain_http,
-            credentials,
-            ..RegistryRef::default()
-        };
-        Ok(Remote { registry, _hosts: hosts })
+        let secret = self.secret()?;
+        let registry = RegistryRef { config_path, plain_http, ..RegistryRef::default() };
+        let mut remote = Remote { registry, secret, _hosts: hosts };
+        remote.registry = remote.of(reference);
+        Ok(remote)
     }
 
     fn hosts(&self, reference: &str) -> Result<Option<Hosts>> {
@@ -167,6 +162,14 @@ impl RegistryFlags {
 }
 
 impl Remote {
+    /// Returns how to get at another object of the same repository.
+    pub(crate) fn of(&self, reference: &str) -> RegistryRef {
+        let credentials = self.secret.clone().map(|secret| {
+            Arc::new(Given { reference: reference.to_owned(), secret }) as Arc<dyn Credentials>
+        });
+        RegistryRef { reference: reference.to_owned(), credentials, ..self.registry.clone() }
+    }
+
     /// Says by which flag an error could be cured, where the daemon's own hint knows of files only.
     pub(crate) fn hinted(&self, error: Error, flags: &Offered) -> Error {
         let said = error.to_string();

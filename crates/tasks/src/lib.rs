@@ -63,6 +63,7 @@ mod calls;
 mod cgroup;
 mod config;
 mod create;
+mod info;
 mod manager;
 mod program;
 mod restore;

@@ -103,7 +103,7 @@ fn read_version(text: &str) -> Way {
 
 fn locate(config: &Config, runtime: &str) -> Result<PathBuf> {
     let misspelt = || {
-        Error::invalid(format_args!(
+        Error::unknown(format_args!(
             "invalid runtime name {runtime}, correct runtime name should be either format like \
              `io.containerd.runc.v2` or a full path to the binary"
         ))

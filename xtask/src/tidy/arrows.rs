@@ -70,7 +70,7 @@ const TABLE: &[Row] = &[
             "cri",
         ],
     },
-    Row { floor: 5, name: "stowctl", may_use: &["client", "core"] },
+    Row { floor: 5, name: "stowctl", may_use: &["client", "core", "registry"] },
     Row { floor: 0, name: "testing", may_use: &["core"] },
     Row { floor: 0, name: "xtask", may_use: &["core"] },
 ];

@@ -6,6 +6,24 @@ use crate::{IMAGE, import};
 
 crate::scripts!(versions, plugins, namespaces, leases, leases_in_detail, namespaces_apart,);
 
+#[test]
+fn runtimes() {
+    stowd_testing::need!(root, clients, overlayfs, stowd);
+    // ctr 1.6 does not ask that.
+    stowd_testing::transcript::side_by_side(stowd_testing::Version::V2, inspect_runtimes);
+}
+
+fn inspect_runtimes(it: &mut Session<'_>) {
+    let said = it.quiet(&["plugins", "inspect-runtime"]);
+    for part in ["\"io.containerd.runc.v2\"", "\"Options\": {}", "\"mountOptions\""] {
+        assert!(said.contains(part), "{said}");
+    }
+    it.ctr(&["plugins", "inspect-runtime", "--runtime", "/bin/true"]);
+    it.fails(&["plugins", "inspect-runtime", "--runtime", "/bin/false"]);
+    it.fails(&["plugins", "inspect-runtime", "--runtime", "io.containerd.none.v1"]);
+    it.fails(&["plugins", "inspect-runtime", "--runtime", "misspelt"]);
+}
+
 fn versions(it: &mut Session<'_>) {
     let said = it.quiet(&["version"]);
     for part in ["Client:", "Server:", "Version:", "Revision:", "UUID:"] {

@@ -168,6 +168,17 @@ pub(crate) fn propagation(name: &str) -> Option<u32> {
     PROPAGATION.iter().find(|(known, _)| *known == name).map(|(_, change)| *change)
 }
 
+/// Returns the names of all options that mean something here rather than to a file system, in order.
+pub(crate) fn names() -> Vec<&'static str> {
+    let flags = FLAGS.iter().map(|(name, ..)| *name);
+    let propagation = PROPAGATION.iter().map(|(name, _)| *name);
+    let recursive = RECURSIVE.iter().map(|(name, ..)| *name);
+    let mut names: Vec<&str> = flags.chain(propagation).chain(recursive).collect();
+    names.extend(["defaults", "idmap", "ridmap", "tmpcopyup"]);
+    names.sort_unstable();
+    names
+}
+
 #[derive(Clone, Copy)]
 enum Effect {
     Set,

@@ -8,6 +8,7 @@ mod get;
 mod ingest;
 mod list;
 mod prune;
+mod remote;
 
 use clap::Subcommand;
 use stowd_core::Result;
@@ -29,6 +30,10 @@ pub(crate) enum Content {
     Edit(edit::Edit),
     /// Fetch all content of an image without unpacking it
     Fetch(fetch::Fetch),
+    /// Print what a reference names on its registry
+    FetchObject(remote::FetchObject),
+    /// Print blobs of a repository on a registry
+    FetchBlob(remote::FetchBlob),
     /// Write a blob to standard output
     Get(get::Get),
     /// Store standard input as a blob
@@ -38,6 +43,8 @@ pub(crate) enum Content {
     List(list::List),
     /// Set and clear labels of a blob
     Label(change::Label),
+    /// Send a blob to a registry
+    PushObject(remote::PushObject),
     /// Remove what keeps content
     #[command(subcommand)]
     Prune(prune::Prune),
@@ -50,6 +57,9 @@ impl Content {
             Self::Delete(command) => command.run(at).await,
             Self::Edit(command) => command.run(at).await,
             Self::Fetch(command) => command.run(at).await,
+            Self::FetchObject(command) => command.run(at).await,
+            Self::FetchBlob(command) => command.run(at).await,
+            Self::PushObject(command) => command.run(at).await,
             Self::Get(command) => command.run(at).await,
             Self::Ingest(command) => command.run(at).await,
             Self::List(command) => command.run(at).await,

@@ -1,6 +1,7 @@
 //! `images`.
 
 mod check;
+mod convert;
 mod delete;
 mod export;
 mod import;
@@ -26,6 +27,8 @@ use crate::failure::Outcome;
 pub(crate) enum Images {
     /// Check existing images to ensure all content is available locally
     Check(check::Check),
+    /// Make another image of one: uncompressed, or with OCI's media types
+    Convert(convert::Convert),
     /// Export images into an archive
     Export(export::Export),
     /// Import images from an archive
@@ -61,6 +64,7 @@ impl Images {
     pub(crate) async fn run(self, at: &Context) -> Outcome {
         match self {
             Self::Check(command) => command.run(at).await,
+            Self::Convert(command) => command.run(at).await,
             Self::Export(command) => command.run(at).await,
             Self::Import(command) => command.run(at).await,
             Self::Inspect(command) => command.run(at).await,

@@ -1,5 +1,7 @@
 //! `plugins`.
 
+mod runtime;
+
 use std::collections::BTreeSet;
 
 use clap::Subcommand;
@@ -30,6 +32,8 @@ pub(crate) enum Plugins {
         #[arg(value_name = "FILTER")]
         filters: Vec<String>,
     },
+    /// Show what a runtime is and can do
+    InspectRuntime(runtime::InspectRuntime),
 }
 
 #[derive(Serialize)]
@@ -65,7 +69,10 @@ impl Row for Line {
 
 impl Plugins {
     pub(crate) async fn run(self, at: &Context) -> Outcome {
-        let Self::List { quiet, detailed, filters } = self;
+        let (quiet, detailed, filters) = match self {
+            Self::List { quiet, detailed, filters } => (quiet, detailed, filters),
+            Self::InspectRuntime(command) => return command.run(at).await,
+        };
         let filters = Filters::parse(&filters)?;
         let client = at.client().await?;
         let found = client.connection().introspection().plugins(&filters).await?;
@@ -147,7 +154,7 @@ impl Line {
 }
 
 /// A kind's gRPC code, by gRPC's names.
-fn code(kind: ErrorKind) -> &'static str {
+pub(super) fn code(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Unknown => "Unknown",
         ErrorKind::InvalidArgument => "InvalidArgument",

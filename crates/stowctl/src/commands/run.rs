@@ -13,7 +13,9 @@ use stowd_core::tasks::Exit;
 pub(crate) use cleanup::Leftovers;
 pub(crate) use creation::{Arguments, Creation, Root};
 pub(crate) use ctr::{Run as CtrRun, Words as CtrWords};
-pub(crate) use flags::{Container as ContainerFlags, Output as OutputFlags, Placement};
+pub(crate) use flags::{
+    Container as ContainerFlags, Output as OutputFlags, Placement, Runtime as RuntimeFlags,
+};
 pub(crate) use stowctl::Run as StowctlRun;
 
 use crate::attached::{Side, write_pid};

@@ -6,6 +6,7 @@
 mod containers;
 mod run;
 mod shells;
+mod shim;
 mod stress;
 mod tasks;
 mod terminal;

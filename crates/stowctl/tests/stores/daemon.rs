@@ -26,6 +26,38 @@ fn the_daemon_tells_of_itself() {
 }
 
 #[test]
+fn runtimes_tell_of_themselves() {
+    let rig = rig!();
+    let info = |args: &[&str]| {
+        let args = [&["plugins", "inspect-runtime"], args].concat();
+        let parse = |said: String| serde_json::from_str::<serde_json::Value>(&said).unwrap();
+        // ctr shows those features that it knows, in an order of its own.
+        let (ours, theirs) = (rig.ok(&args), rig.daemon.ctr(Version::V2).args(&args).ok());
+        let (ours, theirs) = (parse(ours), parse(theirs));
+        assert_eq!(ours, theirs, "{args:?}");
+        ours
+    };
+    let own = info(&[]);
+    assert_eq!(own["Name"], "io.containerd.runc.v2");
+    assert_eq!(own["Features"]["linux"]["seccomp"]["enabled"], true);
+    assert_eq!(info(&["--runc-root", "/x"])["Options"]["root"], "/x");
+    let runc = Version::V1_6.program("runc");
+    let other = info(&["--runc-binary", runc.to_str().unwrap()]);
+    assert_eq!(other["Options"]["binary_name"], runc.to_str().unwrap());
+    assert_ne!(other["Features"], own["Features"]);
+    assert_eq!(info(&["--runtime", "/bin/true"])["Features"], serde_json::Value::Null);
+    rig.same_failure(&["plugins", "inspect-runtime", "--runtime", "/bin/false"]);
+    rig.same_failure(&[
+        "plugins",
+        "inspect-runtime",
+        "--runtime",
+        "/bin/true",
+        "--runc-binary",
+        "x",
+    ]);
+}
+
+#[test]
 fn events_are_told_as_ctr_does() {
     let rig = rig!();
     let listen = |program: std::path::PathBuf, more: &[&str], log: &str| {

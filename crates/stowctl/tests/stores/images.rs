@@ -1,6 +1,8 @@
 //! `images`, and the short `pull`.
 
-use stowd_testing::image::{Compression, Image, Layer};
+use stowd_testing::Version;
+use stowd_testing::image::{Compression, Image, Index, Layer};
+use stowd_testing::process::Run;
 
 use crate::{IMAGE, rig};
 
@@ -145,4 +147,43 @@ fn an_image_is_mounted() {
     assert_eq!(rig.ok(&["snapshots", "ls"]).lines().count(), 2);
     assert_eq!(rig.ok(&["leases", "ls", "-q"]), "");
     rig.fails(&["images", "mount", IMAGE, &rig.path("absent")]);
+}
+
+#[test]
+fn images_are_converted_as_ctr_does() {
+    let rig = rig!();
+    let image = Image::of(&[Layer::busybox(), Layer::new().file("etc/motd", "ahoy <&>\n")]);
+    let archive = rig.scratch.join("docker.tar");
+    image.write_docker_archive(&archive, "test.example/docker:1");
+    rig.ok(&["images", "import", archive.to_str().unwrap()]);
+    let archive = rig.scratch.join("index.tar");
+    Index::of([image.clone(), image.architecture("s390x")])
+        .write_oci_archive(&archive, "test.example/index:1");
+    rig.ok(&["images", "import", "--all-platforms", archive.to_str().unwrap()]);
+    for (source, flags) in [
+        ("test.example/docker:1", &["--oci"][..]),
+        ("test.example/docker:1", &["--uncompress"]),
+        ("test.example/index:1", &["--uncompress", "--oci", "--all-platforms"]),
+        ("test.example/index:1", &["--uncompress", "--platform", "linux/s390x"]),
+        ("test.example/index:1", &[]),
+    ] {
+        let convert = |program: fn(&crate::Rig) -> Run, target: &str| {
+            let args = [&["images", "convert"], flags, &[source, target]].concat();
+            program(&rig).args(args).ok()
+        };
+        let ours = convert(|rig| rig.daemon.stowctl(), "test.example/ours:1");
+        let theirs = convert(|rig| rig.daemon.ctr(Version::V2), "test.example/theirs:1");
+        assert_eq!(ours, theirs, "{source} {flags:?}");
+        // Garbage collection leaves what belongs to it.
+        rig.ok(&["images", "rm", "--sync", "test.example/theirs:1"]);
+        if !flags.contains(&"linux/s390x") {
+            let check = rig.same(&["images", "check", "name==test.example/ours:1"]);
+            assert!(check.contains("complete"), "{check}");
+        }
+    }
+    rig.ok(&["images", "convert", "test.example/docker:1", "test.example/docker:1", "--oci"]);
+    let target = rig.json(&["images", "convert", "test.example/docker:1", "test.example/x:1"]);
+    assert_eq!(target["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    rig.same_failure(&["images", "convert", "one"]);
+    rig.same_failure(&["images", "convert", "one", "two"]);
 }

@@ -153,3 +153,49 @@ fn a_terminal_sees_progress() {
     assert!(said.contains("\u{1b}[") && said.contains("elapsed: "), "{said}");
     assert!(said.contains("layer (") && said.contains("Completed pull"), "{said}");
 }
+
+#[test]
+fn single_objects() {
+    let rig = rig!();
+    let registry = Registry::start(&rig.scratch);
+    let image = Image::of(&[Layer::busybox()]);
+    let reference = registry.push("deck/image", "1", &image);
+    fn plain<'a>(args: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+        [args, more].concat()
+    }
+    let (manifest, config) = (image.manifest(), image.config());
+    let (manifest, config) = (manifest.digest.to_string(), config.digest.to_string());
+    let layer = image.blobs().into_iter().map(|blob| blob.digest.to_string());
+    let layer = layer.into_iter().find(|it| *it != manifest && *it != config).unwrap();
+    rig.same(&plain(&["content", "fetch-object", "--plain-http"], &[&reference, "x", "y"]));
+    let by_digest = format!("{}@{manifest}", reference.trim_end_matches(":1"));
+    rig.same(&plain(&["content", "fetch-object", "--plain-http"], &[&by_digest, "x"]));
+    let blobs = ["content", "fetch-blob", "--plain-http"];
+    rig.same(&plain(&blobs, &[&reference, &config, &config]));
+    // ctr asks for blobs only, unless a media type says otherwise.
+    rig.ok(&plain(&blobs, &[&reference, &config, &manifest]));
+    let accept = "application/vnd.oci.image.manifest.v1+json";
+    rig.same(&plain(&blobs, &["--media-type", accept, &reference, &manifest]));
+    // Not text, so it is compared by its digest.
+    let data = rig.run(&plain(&blobs, &[&reference, &layer])).output().stdout;
+    assert_eq!(stowd_core::Digest::of(&data).as_str(), layer);
+    rig.same_failure(&plain(&blobs, &[&reference]));
+    assert!(rig.fails(&plain(&blobs, &[&reference, "sha256:short"])).contains("digest length"));
+    let absent = format!("sha256:{}", "0".repeat(64));
+    rig.fails(&plain(&blobs, &[&reference, &absent]));
+
+    rig.ok(&plain(&["images", "pull", "--plain-http"], &[&reference]));
+    let push = ["content", "push-object", "--plain-http"];
+    let to = format!("{}/deck/objects:2", registry.host());
+    let types = ["application/vnd.oci.image.config.v1+json", accept];
+    for digest in [&layer, &config] {
+        let said = rig.ok(&plain(&push, &[&to, digest, types[0]]));
+        assert_eq!(said, format!("Pushed {digest} {}\n", types[0]));
+    }
+    rig.same_failure(&plain(&push, &[&to, &config, types[0]]));
+    rig.ok(&plain(&push, &[&to, &manifest, types[1]]));
+    rig.same_failure(&plain(&push, &[&to, &manifest, types[1]]));
+    rig.same_failure(&plain(&push, &[&to, &absent, types[0]]));
+    rig.fails(&plain(&push, &[&to, "not-a-digest", types[0]]));
+    rig.same(&plain(&["content", "fetch-object", "--plain-http"], &[&to, "x"]));
+}

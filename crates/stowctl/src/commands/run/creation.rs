@@ -92,16 +92,13 @@ impl Creation<'_> {
         if placement.cpus > 0.0 && (flags.cpu_quota != -1 || flags.cpu_period != 0) {
             return invalid("cpus and quota/period should be used separately");
         }
-        if flags.runc_systemd_cgroup && placement.cgroup.as_deref().unwrap_or_default().is_empty() {
+        if flags.runtime.runc_systemd_cgroup
+            && placement.cgroup.as_deref().unwrap_or_default().is_empty()
+        {
             return Err(Error::invalid("option --runc-systemd-cgroup requires --cgroup to be set")
                 .hint("write SLICE:PREFIX:NAME, for example \"machine.slice:default:web\""));
         }
-        let runc = flags.runtime.as_deref().is_none_or(|name| name == RUNC);
-        if !runc && (!flags.runc_binary.is_empty() || flags.runc_systemd_cgroup) {
-            return invalid(
-                "specifying runc-binary and runc-systemd-cgroup is only supported for \"io.containerd.runc.v2\" runtime",
-            );
-        }
+        flags.runtime.check()?;
         Capabilities::check_names(&flags.cap_add)?;
         Capabilities::check_names(&flags.cap_drop)?;
         Ok(())
@@ -111,7 +108,7 @@ impl Creation<'_> {
     pub(crate) async fn create(mut self, client: &Client, root: Root) -> Result<Container> {
         let flags = self.flags;
         let own: Labels = flags.label.iter().cloned().collect();
-        let (runtime, options) = self.runtime();
+        let (runtime, options) = flags.runtime.pack();
         let mut builder = client
             .new_container(self.id.clone())
             .runtime(runtime, options)
@@ -157,22 +154,6 @@ impl Creation<'_> {
             _ => None,
         };
         TaskOptions { no_pivot_root: self.flags.no_pivot, io_owner: owner }
-    }
-
-    fn runtime(&self) -> (String, Option<Any>) {
-        let flags = self.flags;
-        let name = flags.runtime.clone().unwrap_or_default();
-        if name.is_empty() || name == RUNC {
-            let options = RuncOptions {
-                binary: flags.runc_binary.clone(),
-                root: flags.runc_root.clone(),
-                systemd_cgroup: flags.runc_systemd_cgroup,
-            };
-            // Where the namespace names another runtime, runc's options would confuse it.
-            let asked = !name.is_empty() || options != RuncOptions::default();
-            return (name, asked.then(|| options.pack()));
-        }
-        (name, flags.runtime_config_path.clone().map(runtime_config))
     }
 
     fn snapshot_labels(&self) -> Labels {
@@ -302,10 +283,45 @@ impl Creation<'_> {
     }
 }
 
+impl flags::Runtime {
+    /// Fills in what ctr takes where nothing is given.
+    pub(crate) fn with_ctr_default(mut self) -> Self {
+        self.name.get_or_insert_with(|| RUNC.to_owned());
+        self
+    }
+
+    /// Refuses options that the runtime does not have.
+    pub(crate) fn check(&self) -> Result<()> {
+        let runc = self.name.as_deref().is_none_or(|name| name == RUNC);
+        if !runc && (!self.runc_binary.is_empty() || self.runc_systemd_cgroup) {
+            return Err(Error::unknown(
+                "specifying runc-binary and runc-systemd-cgroup is only supported for \"io.containerd.runc.v2\" runtime",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns the runtime's name, which is empty for the default one, and its options.
+    pub(crate) fn pack(&self) -> (String, Option<Any>) {
+        let name = self.name.clone().unwrap_or_default();
+        if name.is_empty() || name == RUNC {
+            let options = RuncOptions {
+                binary: self.runc_binary.clone(),
+                root: self.runc_root.clone(),
+                systemd_cgroup: self.runc_systemd_cgroup,
+            };
+            // Where the namespace names another runtime, runc's options would confuse it.
+            let asked = !name.is_empty() || options != RuncOptions::default();
+            return (name, asked.then(|| options.pack()));
+        }
+        (name, self.runtime_config_path.clone().map(runtime_config))
+    }
+}
+
 impl flags::Container {
     /// Fills in what ctr takes where nothing is given.
     pub(crate) fn with_ctr_defaults(mut self) -> Self {
-        self.runtime.get_or_insert_with(|| RUNC.to_owned());
+        self.runtime = self.runtime.with_ctr_default();
         self
     }
 }

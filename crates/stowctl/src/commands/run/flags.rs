@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use stowd_client::spec::{IdMapping, Mount, Namespace, Rlimit};
 use stowd_core::Platform;
 
-/// The flags of everything that makes containers.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Container {
+/// The flags that name a runtime.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Runtime {
     /// Runtime name or absolute path to runtime binary
-    #[arg(long)]
-    pub(super) runtime: Option<String>,
+    #[arg(id = "runtime", long = "runtime", value_name = "RUNTIME")]
+    pub(super) name: Option<String>,
     /// Optional runtime config path
     #[arg(long, value_name = "PATH")]
     pub(super) runtime_config_path: Option<String>,
@@ -23,6 +23,13 @@ pub(crate) struct Container {
     /// Start runc with systemd cgroup manager
     #[arg(long)]
     pub(super) runc_systemd_cgroup: bool,
+}
+
+/// The flags of everything that makes containers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Container {
+    #[command(flatten)]
+    pub(super) runtime: Runtime,
     /// Snapshotter name; empty stands for the default one
     #[arg(
         long,
