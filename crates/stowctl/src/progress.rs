@@ -14,7 +14,7 @@ use serde::Serialize;
 use stowd_core::Descriptor;
 use stowd_core::progress::{Progress, Sink};
 
-use crate::printer::Printer;
+use crate::printer::{Format, Printer};
 use crate::units;
 
 /// How wide an item's name is set.
@@ -277,6 +277,14 @@ pub(crate) enum To {
 }
 
 impl Printer {
+    /// Prints what a job came to as a command's data.
+    pub(crate) fn outcome(&self, summary: &Summary) -> stowd_core::Result<()> {
+        match self.format() {
+            Format::Json => self.json(summary),
+            Format::Text => self.summary(summary, To::Output),
+        }
+    }
+
     /// Prints what a job came to.
     pub(crate) fn summary(&self, summary: &Summary, to: To) -> stowd_core::Result<()> {
         match to {

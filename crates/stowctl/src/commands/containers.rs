@@ -9,12 +9,11 @@ use stowd_core::filters::Filters;
 use stowd_core::tasks::Status;
 use stowd_core::{Error, Result};
 
-use super::run::{Arguments, ContainerFlags, Creation, CtrWords, Leftovers, Placement};
+use super::run::{ContainerFlags, CtrWords, Placement};
 use crate::arguments::{Label, removals_and_labels, words_of_labels};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::printer::Row;
-use crate::signals::Signals;
 use crate::table::Layout;
 
 #[derive(Debug, Subcommand)]
@@ -137,25 +136,9 @@ fn line(container: &Container) -> Line {
 async fn create(at: &Context, flags: ContainerFlags, words: Vec<String>) -> Outcome {
     let words = CtrWords::of(words, &flags)?;
     let flags = flags.with_ctr_defaults();
-    let placement = Placement::default();
-    let creation = Creation {
-        id: words.id.clone(),
-        args: words.args.clone(),
-        arguments: Arguments::ReplaceAll,
-        flags: &flags,
-        placement: &placement,
-    };
-    creation.check()?;
-    let mut signals = Signals::catch()?;
-    let client = at.client().await?;
-    let root = words.root(&client, &flags, &placement).await?;
-    let mut leftovers = Leftovers::new(at, &client, &words.id);
-    let (container, asked) = signals.through(creation.create(&client, root)).await?;
-    if asked.0.is_some() {
-        leftovers.add_container(&container);
-    }
-    leftovers.remove().await;
-    asked.go_on()
+    let begun = words.begin(at, &flags, &Placement::default()).await?;
+    begun.leftovers.remove().await;
+    begun.asked.go_on()
 }
 
 /// What happens to a deleted container's snapshot.

@@ -34,29 +34,36 @@ pub(crate) struct PullShort {
     reference: String,
 }
 
-/// What a pull can be told.
+/// What is got of an image, and how.
 #[derive(Clone, Debug, clap::Args)]
-struct Flags {
+pub(crate) struct Fetching {
     #[command(flatten)]
     registry: RegistryFlags,
-    /// The snapshotter to unpack into; without one, the namespace's
-    #[arg(long, env = "CONTAINERD_SNAPSHOTTER", default_value = "", hide_default_value = true)]
-    snapshotter: String,
     /// Labels for the image, as KEY=VALUE
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
     label: Vec<String>,
-    /// Pull for these platforms, such as linux/arm64, instead of this machine's
+    /// Fetch for these platforms, such as linux/arm64, instead of this machine's
     #[arg(long, value_delimiter = ',')]
     platform: Vec<String>,
-    /// Pull for all platforms
+    /// Fetch for all platforms
     #[arg(long, conflicts_with = "platform")]
     all_platforms: bool,
-    /// Pull the manifests and configs of all platforms, as is done without it, too
+    /// Fetch the manifests and configs of all platforms, as is done without it, too
     #[arg(long, hide = true)]
     all_metadata: bool,
     /// Leave out the manifests and configs of other platforms; such an image may not be pushable
     #[arg(long)]
     skip_metadata: bool,
+}
+
+/// What a pull can be told.
+#[derive(Clone, Debug, clap::Args)]
+struct Flags {
+    #[command(flatten)]
+    fetching: Fetching,
+    /// The snapshotter to unpack into; without one, the namespace's
+    #[arg(long, env = "CONTAINERD_SNAPSHOTTER", default_value = "", hide_default_value = true)]
+    snapshotter: String,
     /// Print the chain ID of the image, which names the snapshot that it is unpacked to
     #[arg(long)]
     print_chainid: bool,
@@ -96,32 +103,45 @@ impl PullShort {
     }
 }
 
+impl Fetching {
+    /// Fetches an image, and unpacks it into a snapshotter if there is one.
+    pub(crate) async fn fetch(
+        self,
+        at: &Context,
+        reference: &str,
+        unpack: Option<String>,
+    ) -> Result<(Image, Summary)> {
+        // Said here already, before anybody is asked for a password.
+        reference.parse::<Reference>()?.object()?;
+        let platforms = parse_platforms(&self.platform)?;
+        let labels = labels::parse(&self.label)?;
+        let remote = self.registry.remote(reference)?;
+        let pull = stowd_client::Pull {
+            from: remote.registry.clone(),
+            platforms,
+            all_platforms: self.all_platforms,
+            all_metadata: !self.skip_metadata,
+            labels,
+            unpack,
+        };
+        let client = at.client().await?;
+        let job = progress::start(&at.printer);
+        let image = client
+            .pull_with(pull, Arc::clone(&job) as _)
+            .await
+            .map_err(|error| remote.hinted(error, &registry::ALL))?;
+        Ok((image, job.finish()))
+    }
+}
+
 impl Flags {
     async fn pull(self, at: &Context, reference: &str) -> Outcome {
         if self.max_concurrent_downloads > 0 {
             let hint = "set max_concurrent_downloads in the daemon's configuration";
             return Err(Error::not_implemented("--max-concurrent-downloads").hint(hint).into());
         }
-        // Said here already, before anybody is asked for a password.
-        reference.parse::<Reference>()?.object()?;
-        let platforms = parse_platforms(&self.platform)?;
-        let labels = labels::parse(&self.label)?;
-        let remote = self.registry.remote(reference)?;
-        let client = at.client().await?;
-        let job = progress::start(&at.printer);
-        let pull = stowd_client::Pull {
-            from: remote.registry.clone(),
-            platforms: platforms.clone(),
-            all_platforms: self.all_platforms,
-            all_metadata: !self.skip_metadata,
-            labels,
-            unpack: Some(self.snapshotter),
-        };
-        let image = client
-            .pull_with(pull, Arc::clone(&job) as _)
-            .await
-            .map_err(|error| remote.hinted(error, &registry::ALL))?;
-        let summary = job.finish();
+        let platforms = parse_platforms(&self.fetching.platform)?;
+        let (image, summary) = self.fetching.fetch(at, reference, Some(self.snapshotter)).await?;
         let mut chain_ids = Vec::new();
         if self.print_chainid {
             chain_ids = chains(&image, &platforms).await?;

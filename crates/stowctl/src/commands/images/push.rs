@@ -6,8 +6,7 @@ use stowd_core::{Error, Reference};
 
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::printer::Format;
-use crate::progress::{self, To};
+use crate::progress;
 use crate::registry::{self, RegistryFlags};
 
 /// Pushes an image with all that it refers to.
@@ -67,11 +66,6 @@ impl Push {
             .push_with(push, Arc::clone(&job) as _)
             .await
             .map_err(|error| remote.hinted(error, &registry::ALL))?;
-        let summary = job.finish();
-        match at.printer.format() {
-            Format::Json => at.printer.json(&summary)?,
-            Format::Text => at.printer.summary(&summary, To::Output)?,
-        }
-        Ok(())
+        Ok(at.printer.outcome(&job.finish())?)
     }
 }

@@ -3,14 +3,14 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use stowd_client::Client;
+use stowd_client::{Client, Container, TaskOptions};
 use stowd_core::{Error, Result};
 
 use super::{Arguments, ContainerFlags, Creation, Launch, Leftovers, OutputFlags, Placement, Root};
 use crate::attached::outcome;
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::signals::Signals;
+use crate::signals::{Asked, Signals};
 
 /// Run a container
 #[derive(Debug, clap::Args)]
@@ -39,9 +39,9 @@ pub(crate) struct Run {
 /// What ctr's words are.
 pub(crate) struct Words {
     /// The image or folder; empty with a spec file.
-    pub(crate) reference: String,
-    pub(crate) id: String,
-    pub(crate) args: Vec<String>,
+    reference: String,
+    id: String,
+    args: Vec<String>,
 }
 
 impl Words {
@@ -65,8 +65,35 @@ impl Words {
         Ok(Self { reference, id, args })
     }
 
+    /// Makes the container.
+    pub(crate) async fn begin<'a>(
+        self,
+        at: &'a Context,
+        flags: &ContainerFlags,
+        placement: &Placement,
+    ) -> Outcome<Begun<'a>> {
+        let creation = Creation {
+            id: self.id.clone(),
+            args: self.args.clone(),
+            arguments: Arguments::ReplaceAll,
+            flags,
+            placement,
+        };
+        creation.check()?;
+        let mut signals = Signals::catch()?;
+        let client = at.client().await?;
+        let root = self.root(&client, flags, placement).await?;
+        let options = creation.task_options();
+        let mut leftovers = Leftovers::new(at, &client, &self.id);
+        let (container, asked) = signals.through(creation.create(&client, root)).await?;
+        if asked.0.is_some() {
+            leftovers.add_container(&container);
+        }
+        Ok(Begun { signals, leftovers, container, asked, options })
+    }
+
     /// Finds what the container is made from.
-    pub(crate) async fn root(
+    async fn root(
         &self,
         client: &Client,
         flags: &ContainerFlags,
@@ -88,6 +115,17 @@ impl Words {
     }
 }
 
+/// A container that was just made.
+pub(crate) struct Begun<'a> {
+    pub(crate) signals: Signals,
+    /// Has the container if a signal asked to end meanwhile.
+    pub(crate) leftovers: Leftovers<'a>,
+    pub(crate) container: Container,
+    pub(crate) asked: Asked,
+    /// What its task is to be made with.
+    pub(crate) options: TaskOptions,
+}
+
 impl Run {
     pub(crate) async fn run(self, at: &Context) -> Outcome {
         let words = Words::of(self.words, &self.container)?;
@@ -98,21 +136,9 @@ impl Run {
         }
         let flags = self.container.with_ctr_defaults();
         let placement = self.placement.with_ctr_defaults();
-        let creation = Creation {
-            id: words.id.clone(),
-            args: words.args.clone(),
-            arguments: Arguments::ReplaceAll,
-            flags: &flags,
-            placement: &placement,
-        };
-        creation.check()?;
-        let mut signals = Signals::catch()?;
-        let client = at.client().await?;
-        let root = words.root(&client, &flags, &placement).await?;
-        let options = creation.task_options();
-        let mut leftovers = Leftovers::new(at, &client, &words.id);
-        let (container, asked) = signals.through(creation.create(&client, root)).await?;
-        if self.rm || asked.0.is_some() {
+        let Begun { mut signals, mut leftovers, container, asked, options } =
+            words.begin(at, &flags, &placement).await?;
+        if self.rm {
             leftovers.add_container(&container);
         }
         let done = async {
@@ -137,7 +163,7 @@ impl Run {
     }
 }
 
-fn dump(container: &stowd_client::Container, path: &std::path::Path) -> Result<()> {
+fn dump(container: &Container, path: &std::path::Path) -> Result<()> {
     std::fs::write(path, container.spec()?.to_pretty_json())
         .map_err(|error| Error::io(format_args!("write {}", path.display()), &error))
 }
