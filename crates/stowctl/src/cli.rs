@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::commands::{CtrCommand, StowctlCommand, Stress};
@@ -103,6 +104,9 @@ struct ContainerdStress {
     stress: Stress,
 }
 
+/// What clap says of a command line that ends before it has named a command.
+const LACKS_COMMAND: [ErrorKind; 2] =
+    [ErrorKind::MissingSubcommand, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
 /// Where containerd listens.
 const ADDRESS: &str = "/run/containerd/containerd.sock";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -151,9 +155,16 @@ pub fn command(grammar: Grammar) -> clap::Command {
 /// Reads the command line.
 pub(crate) fn parse(
     grammar: Grammar,
-    arguments: Vec<OsString>,
+    mut arguments: Vec<OsString>,
 ) -> Result<(Global, Command), clap::Error> {
-    let matches = command(grammar).try_get_matches_from(arguments)?;
+    let matches = match command(grammar).try_get_matches_from(&arguments) {
+        // A group alone is a question for its commands.
+        Err(error) if LACKS_COMMAND.contains(&error.kind()) => {
+            arguments.push("--help".into());
+            command(grammar).try_get_matches_from(arguments)?
+        }
+        read => read?,
+    };
     Ok(match grammar {
         Grammar::Stowctl => {
             let parsed = Stowctl::from_arg_matches(&matches)?;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use stowd_core::Error;
 
 use crate::cli::Grammar;
@@ -9,6 +10,8 @@ use crate::printer::Printer;
 
 /// The exit status after an error; containers' own statuses are passed on as they are.
 const FAILED: u8 = 1;
+/// The exit status where there is no such command, as ctr has it.
+const NO_SUCH_COMMAND: u8 = 3;
 
 /// Why a command ends with a status other than 0.
 #[derive(Debug)]
@@ -66,5 +69,9 @@ pub(crate) fn report(grammar: Grammar, printer: &Printer, failure: Failure) -> E
 pub(crate) fn print_usage(error: &clap::Error) -> ExitCode {
     // Nobody is left to tell when this fails.
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() { FAILED } else { 0 })
+    ExitCode::from(match error.kind() {
+        ErrorKind::InvalidSubcommand => NO_SUCH_COMMAND,
+        _ if error.use_stderr() => FAILED,
+        _ => 0,
+    })
 }

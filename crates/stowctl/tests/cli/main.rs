@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be set up fails its test")]
 
 mod containers;
+mod globals;
 mod run;
 mod shells;
 mod shim;
