@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use stowd::config::file::File;
+use stowd::config::Document;
 use stowd::{Config, Level};
 use stowd_core::{Error, Result};
 
@@ -40,13 +40,13 @@ pub(crate) struct Asked {
 pub(crate) struct Resolved {
     pub(crate) config: Config,
     pub(crate) level: Level,
-    pub(crate) format: String,
-    pub(crate) warnings: Vec<String>,
+    /// What in the configuration has no effect.
+    pub(crate) notes: Vec<String>,
 }
 
 /// A container runtime daemon that takes containerd's place
 #[derive(Debug, Parser)]
-#[command(name = "stowd", disable_version_flag = true, args_conflicts_with_subcommands = true)]
+#[command(name = "stowd", disable_version_flag = true)]
 struct Flags {
     #[command(flatten)]
     asked: Asked,
@@ -69,49 +69,87 @@ enum Group {
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Print the default configuration
-    Default,
+    Default(Form),
+    /// Print the configuration with all that it imports and all defaults
+    Dump(Form),
+    /// Print the configuration in the newest form
+    Migrate(Form),
+}
+
+/// The form in which configuration is printed.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Form {
+    /// Version to print: 3, or 4 for containerd from 2.3 on [default: 3, or 4 where a file is]
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(3..=4))]
+    to: Option<u32>,
 }
 
 /// Reads the command line; ends the process when it is wrong or asks for help.
-pub(crate) fn parse() -> Command {
+///
+/// # Errors
+/// Those of what is to be printed.
+pub(crate) fn parse() -> Result<Command> {
     let flags = Flags::parse();
     if flags.version {
         // Four words, as scripts split them.
-        return Command::Print(format!(
-            "containerd github.com/stowd/stowd {} {}\n",
-            stowd::VERSION,
-            stowd::REVISION
-        ));
+        let (version, revision) = (stowd::VERSION, stowd::REVISION);
+        return Ok(Command::Print(format!(
+            "containerd github.com/stowd/stowd {version} {revision}\n"
+        )));
     }
-    match flags.command {
-        Some(Group::Config { command: ConfigCommand::Default }) => {
-            Command::Print(stowd::config::file::default_text())
+    let (document, form) = match flags.command {
+        None => return Ok(Command::Serve(flags.asked)),
+        Some(Group::Config { command: ConfigCommand::Default(form) }) => {
+            (Document::default(), form)
         }
-        None => Command::Serve(flags.asked),
+        Some(Group::Config {
+            command: ConfigCommand::Dump(form) | ConfigCommand::Migrate(form),
+        }) => {
+            // As in containerd, no file at all is the default configuration.
+            match Document::load(flags.asked.file()) {
+                Err(error) if error.is_not_found() => (Document::default(), form),
+                read => (read?, form),
+            }
+        }
+    };
+    for note in document.notes() {
+        print_note(note);
     }
+    Ok(Command::Print(document.print(form.to.unwrap_or(document.version()))?))
 }
 
 impl Asked {
+    fn file(&self) -> &std::path::Path {
+        self.config.as_deref().unwrap_or(Config::DEFAULT_FILE.as_ref())
+    }
+
     /// Puts the flags over the file over the defaults.
-    pub(crate) fn resolve(self) -> Result<Resolved> {
-        let mut file = match &self.config {
-            Some(path) => File::read(path)?,
-            None => match File::read(Config::DEFAULT_FILE.as_ref()) {
-                Err(error) if error.is_not_found() => File::parse("version = 3")?,
-                read => read?,
-            },
+    pub(crate) fn resolve(&self) -> Result<Resolved> {
+        let mut document = match Document::load(self.file()) {
+            Err(error) if error.is_not_found() && self.config.is_none() => Document::default(),
+            read => read?,
         };
-        file.override_folders(self.root, self.state, self.address);
-        let (config, warnings) = file.apply()?;
-        let logging = file.logging();
-        let level = self.log_level.unwrap_or(logging.level).parse()?;
-        Ok(Resolved { config, level, format: logging.format, warnings })
+        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
+        let failed = |error: std::io::Error| Error::io("find the working folder", &error);
+        document.override_folders(
+            absolute(&self.root).map_err(failed)?.as_deref(),
+            absolute(&self.state).map_err(failed)?.as_deref(),
+            self.address.as_deref(),
+        );
+        let (config, notes) = document.resolve()?;
+        let level = self.log_level.as_ref().unwrap_or(&config.logging.level).parse()?;
+        Ok(Resolved { config, level, notes })
     }
 }
 
 /// Prints to standard output. A reader that has gone away does not care.
 pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Prints what the one who asked should know.
+fn print_note(note: &str) {
+    let _ = writeln!(std::io::stderr(), "note: {note}");
 }
 
 /// Prints why the program ends.

@@ -1,9 +1,18 @@
 //! What the daemon must be told.
 //!
 //! A [`Config`] is what the configuration *means*. It comes from containerd's `config.toml`
-//! ([`mod@file`]), from flags that override it, or from a program that embeds the engine.
+//! ([`Document`]), from flags that override it, or from a program that embeds the engine.
 
-pub mod file;
+mod document;
+mod duration;
+mod glob;
+mod migrate;
+mod print;
+mod resolve;
+mod schema;
+pub mod tree;
+
+pub use document::Document;
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +35,7 @@ pub struct Config {
     pub max_send: usize,
     /// The daemon's own `oom_score_adj`; 0 leaves it.
     pub oom_score: i32,
-    /// Parts that are left out: `type.id`, or an id alone.
+    /// Parts that are left out: `type.id`.
     pub disabled: Vec<String>,
     /// Parts that must work, else the start fails.
     pub required: Vec<String>,
@@ -44,6 +53,23 @@ pub struct Config {
     pub transfer: stowd_transfer::Config,
     /// How long shims are waited for.
     pub timeouts: stowd_tasks::Timeouts,
+    /// Further environment for shims, each `NAME=value`.
+    pub shim_env: Vec<String>,
+    /// The folder of the shims' sockets; below `state` when `None`.
+    pub shim_sockets: Option<PathBuf>,
+    /// Where the snapshotter `native` keeps its trees; below `root` when `None`.
+    pub native_root: Option<PathBuf>,
+    /// How the daemon logs.
+    pub logging: Logging,
+}
+
+/// How the daemon logs, in the file's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logging {
+    /// The level; empty for `info`.
+    pub level: String,
+    /// `text`, `json`, or empty for text.
+    pub format: String,
 }
 
 /// A unix socket to listen on.
@@ -86,6 +112,10 @@ impl Config {
             registry: Default::default(),
             transfer: Default::default(),
             timeouts: Default::default(),
+            shim_env: Vec::new(),
+            shim_sockets: None,
+            native_root: None,
+            logging: Logging::default(),
             root: root.to_owned(),
             state: state.to_owned(),
         }
@@ -94,7 +124,7 @@ impl Config {
     /// Says whether a part is left out.
     pub fn is_disabled(&self, kind: &str, id: &str) -> bool {
         let uri = format!("{kind}.{id}");
-        self.disabled.iter().any(|disabled| *disabled == uri || disabled == id)
+        self.disabled.contains(&uri)
     }
 
     /// Checks what can be checked without touching the machine.

@@ -83,11 +83,11 @@ impl Config {
             stowd_tasks::Config {
                 root: self.root.clone(),
                 state: self.state.clone(),
-                socket_dir: None,
+                socket_dir: self.shim_sockets.clone(),
                 shim_path: self.shim.clone(),
                 grpc_address: self.grpc.path.display().to_string(),
                 ttrpc_address: self.ttrpc.path.display().to_string(),
-                env: Vec::new(),
+                env: self.shim_env.clone(),
                 timeouts: self.timeouts,
             },
             metadata.containers(),
@@ -220,7 +220,9 @@ fn drivers(config: &Config, plugins: &mut Plugins) -> Vec<Arc<dyn Driver>> {
         Ok(Arc::new(stowd_snapshots::overlayfs::Overlay::new(root, config.overlayfs.clone())?))
     };
     let native = || -> Result<Arc<dyn Driver>> {
-        Ok(Arc::new(stowd_snapshots::native::Native::new(folder("native"))?))
+        Ok(Arc::new(stowd_snapshots::native::Native::new(
+            config.native_root.clone().unwrap_or_else(|| folder("native")),
+        )?))
     };
     type Make<'a> = &'a dyn Fn() -> Result<Arc<dyn Driver>>;
     for (id, make) in [("overlayfs", &overlayfs as Make<'_>), ("native", &native)] {

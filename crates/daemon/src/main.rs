@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
-    match run(cli::parse()) {
+    match cli::parse().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             cli::print_error(&error);
@@ -35,9 +35,9 @@ fn run(command: Command) -> stowd_core::Result<()> {
 
 fn serve(asked: Asked) -> stowd_core::Result<()> {
     let resolved = asked.resolve()?;
-    stowd::start_logging(resolved.level, &resolved.format)?;
-    for warning in resolved.warnings {
-        tracing::warn!("{warning}");
+    stowd::start_logging(resolved.level, &resolved.config.logging.format)?;
+    for note in resolved.notes {
+        tracing::warn!("{note}");
     }
     stowd_sys::malloc::keep_small();
     let runtime = tokio::runtime::Builder::new_multi_thread()
