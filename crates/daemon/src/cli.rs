@@ -8,12 +8,18 @@ use stowd::config::Document;
 use stowd::{Config, Level};
 use stowd_core::{Error, Result};
 
+use crate::publish::Publish;
+
 /// What is to be done.
 pub(crate) enum Command {
     /// Print this and end.
     Print(String),
     /// Run the daemon.
     Serve(Asked),
+    /// Publish an event to the daemon at an address.
+    Publish(Publish, Option<PathBuf>),
+    /// Become a hook's program.
+    Hook(Vec<String>),
 }
 
 /// What the flags ask for.
@@ -64,6 +70,15 @@ enum Group {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Publish an event, read from standard input as a protobuf Any
+    Publish(Publish),
+    /// Run a program as an OCI hook, with what is known of the container put into its arguments
+    OciHook {
+        /// The program and its arguments, with `{{id}}`, `{{bundle}}`, `{{rootfs}}`, `{{pid}}`,
+        /// `{{status}}` and `{{annotation "KEY"}}`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -99,6 +114,8 @@ pub(crate) fn parse() -> Result<Command> {
     }
     let (document, form) = match flags.command {
         None => return Ok(Command::Serve(flags.asked)),
+        Some(Group::Publish(publish)) => return Ok(Command::Publish(publish, flags.asked.address)),
+        Some(Group::OciHook { command }) => return Ok(Command::Hook(command)),
         Some(Group::Config { command: ConfigCommand::Default(form) }) => {
             (Document::default(), form)
         }

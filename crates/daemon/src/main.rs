@@ -3,6 +3,8 @@
 //! stands in the library's `engine`.
 
 mod cli;
+mod hook;
+mod publish;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,8 @@ fn run(command: Command) -> stowd_core::Result<()> {
             Ok(())
         }
         Command::Serve(asked) => serve(asked),
+        Command::Publish(publish, address) => publish.run(address),
+        Command::Hook(command) => hook::run(&command),
     }
 }
 

@@ -1,5 +1,7 @@
-//! What `stowd config` prints, beside what unmodified containerd 2.1 prints for the same files.
+//! What the program does beside serving: `stowd config` prints what unmodified containerd 2.1 prints for the
+//! same files, events are published, hooks run.
 
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be set up fails its test")]
 
 mod printed;
+mod programs;
