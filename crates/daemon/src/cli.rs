@@ -44,6 +44,7 @@ pub(crate) struct Asked {
 
 /// What flags and file together mean.
 pub(crate) struct Resolved {
+    pub(crate) document: Document,
     pub(crate) config: Config,
     pub(crate) level: Level,
     /// What in the configuration has no effect.
@@ -155,7 +156,7 @@ impl Asked {
         );
         let (config, notes) = document.resolve()?;
         let level = self.log_level.as_ref().unwrap_or(&config.logging.level).parse()?;
-        Ok(Resolved { config, level, notes })
+        Ok(Resolved { document, config, level, notes })
     }
 }
 

@@ -16,9 +16,11 @@ use stowd_core::{
 use stowd_metadata::Metadata;
 
 use crate::Config;
+use crate::dump::Observer;
 use crate::introspection::Introspection;
 use crate::lock::RootLock;
 use crate::plugins::Plugins;
+use crate::reload::Reloader;
 use crate::streams::Streams;
 
 /// A container engine: all contracts, ready for use, in this process.
@@ -198,6 +200,16 @@ impl Engine {
     /// Shims deliver on the ttrpc socket what happened meanwhile, so it must be served first.
     pub async fn restore(&self) {
         self.tasks.restore().await;
+    }
+
+    /// Returns what changes the engine's settings while it is served. It does not keep the engine.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(&self.metadata, &self.transfer)
+    }
+
+    /// Returns what tells what the engine is doing. It does not keep the engine.
+    pub fn observer(&self) -> Observer {
+        Observer::new(&self.metadata, &self.tasks)
     }
 
     /// Returns the manager of tasks, for the shims' events.

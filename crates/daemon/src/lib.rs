@@ -9,20 +9,23 @@
 //! that construction leaves behind ([`plugins`]).
 
 pub mod config;
+pub mod dump;
 pub mod plugins;
+pub mod reload;
 
 mod engine;
 mod introspection;
 mod lock;
 mod logging;
 mod notify;
+mod process;
 mod serve;
 mod sockets;
 mod streams;
 
 pub use config::Config;
 pub use engine::Engine;
-pub use logging::{Level, start as start_logging};
+pub use logging::{Level, Logger};
 pub use serve::Stop;
 
 /// The version that stowd reports: containerd's whose API it speaks, and its own behind the `+`.

@@ -5,12 +5,13 @@
 mod cli;
 mod hook;
 mod publish;
+mod signals;
 
 use std::process::ExitCode;
 
-use cli::{Asked, Command};
-use stowd::{Config, Stop};
-use tokio::signal::unix::{SignalKind, signal};
+use cli::{Asked, Command, Resolved};
+use signals::Hangup;
+use stowd::{Logger, Stop};
 
 /// The daemon could not start, or failed while it ran.
 const FAILED: u8 = 1;
@@ -39,8 +40,8 @@ fn run(command: Command) -> stowd_core::Result<()> {
 
 fn serve(asked: Asked) -> stowd_core::Result<()> {
     let resolved = asked.resolve()?;
-    stowd::start_logging(resolved.level, &resolved.config.logging.format)?;
-    for note in resolved.notes {
+    let logger = Logger::start(resolved.level, &resolved.config.logging.format)?;
+    for note in &resolved.notes {
         tracing::warn!("{note}");
     }
     stowd_sys::malloc::keep_small();
@@ -50,24 +51,18 @@ fn serve(asked: Asked) -> stowd_core::Result<()> {
         .thread_stack_size(512 << 10)
         .build()
         .map_err(|error| stowd_core::Error::io("start the runtime", &error))?;
-    let served = runtime.block_on(daemon(resolved.config));
+    let served = runtime.block_on(daemon(asked, resolved, logger));
     // Threads that still read or write must not hold the stop up.
     runtime.shutdown_background();
     served
 }
 
-async fn daemon(config: Config) -> stowd_core::Result<()> {
+async fn daemon(asked: Asked, resolved: Resolved, logger: Logger) -> stowd_core::Result<()> {
     let stop = Stop::new();
-    let failed = |error: std::io::Error| stowd_core::Error::io("listen for signals", &error);
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let pull = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
-            _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
-        }
-        pull.pull();
-    });
-    config.build().await?.serve(stop).await
+    signals::stop_when_told(stop.clone())?;
+    let hangup = Hangup::listen()?;
+    let engine = resolved.config.build().await?;
+    hangup.reload(asked, resolved.document, logger, engine.reloader());
+    signals::dump_when_told(engine.observer())?;
+    engine.serve(stop).await
 }

@@ -48,6 +48,7 @@ pub(crate) type Signals = mpsc::UnboundedReceiver<Signal>;
 pub(crate) enum Signal {
     Committed { deleted: bool, expires: Option<SystemTime> },
     Collect(oneshot::Sender<Result<Collected>>),
+    Configure(CollectorConfig),
     Stop(oneshot::Sender<()>),
 }
 
@@ -79,6 +80,11 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.0.send(Signal::Collect(reply)).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+
+    /// Changes when collections run.
+    pub(crate) fn configure(&self, config: CollectorConfig) {
+        let _ = self.0.send(Signal::Configure(config));
     }
 
     /// Ends the collector.
@@ -187,6 +193,10 @@ pub(crate) async fn run(
                 schedule.committed(deleted, expires);
                 continue;
             }
+            Some(Signal::Configure(config)) => {
+                schedule.config = config;
+                continue;
+            }
             Some(Signal::Collect(reply)) => asking.push(reply),
             Some(Signal::Stop(reply)) => {
                 let _ = reply.send(());
@@ -199,6 +209,7 @@ pub(crate) async fn run(
         while let Some(signal) = early.pop_front().or_else(|| signals.try_recv().ok()) {
             match signal {
                 Signal::Committed { expires, .. } => schedule.committed(false, expires),
+                Signal::Configure(config) => schedule.config = config,
                 Signal::Collect(reply) => asking.push(reply),
                 Signal::Stop(reply) => {
                     let _ = reply.send(());

@@ -201,6 +201,11 @@ impl Metadata {
         self.inner.collector.collect().await
     }
 
+    /// Changes when garbage is collected, from the next commit on. `startup_delay` has had its time.
+    pub fn reschedule(&self, config: CollectorConfig) {
+        self.inner.collector.configure(config);
+    }
+
     /// Ends the collector, lets queued calls finish and closes the file. Later calls fail with
     /// `Unavailable`.
     pub async fn shutdown(&self) {

@@ -1,7 +1,7 @@
 //! What all steps of one transfer share.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use stowd_core::leases::Resource;
 use stowd_core::registry::Repository;
@@ -17,6 +17,8 @@ use crate::tracker::Tracker;
 pub(crate) struct Shared {
     pub(crate) parts: Parts,
     pub(crate) config: Config,
+    /// The config's `registry_config_path`, which may change.
+    pub(crate) registry_config_path: RwLock<String>,
     pub(crate) flights: Flights,
     pub(crate) downloads: Semaphore,
     /// For layers that come from the content store.
@@ -66,10 +68,18 @@ impl Shared {
             downloads: Semaphore::new(config.max_concurrent_downloads.max(1)),
             unpacks: Arc::new(Semaphore::new(config.max_concurrent_unpacks.max(1))),
             streams: Arc::new(Semaphore::new(config.max_concurrent_unpacks.max(1))),
+            registry_config_path: RwLock::new(config.registry_config_path.clone()),
             flights: Flights::default(),
             parts,
             config,
         }
+    }
+}
+
+impl Shared {
+    /// Returns the folder of `hosts.toml` files for requests that name none.
+    pub(crate) fn registry_config_path(&self) -> String {
+        self.registry_config_path.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The transfer service of this daemon.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use stowd_core::progress::Sink;
@@ -73,6 +73,11 @@ impl Local {
     /// Puts the service together.
     pub fn new(parts: Parts, config: Config) -> Self {
         Self { shared: Arc::new(Shared::new(parts, config)) }
+    }
+
+    /// Changes [`Config::registry_config_path`], for transfers that begin from now on.
+    pub fn set_registry_config_path(&self, path: String) {
+        *self.shared.registry_config_path.write().unwrap_or_else(PoisonError::into_inner) = path;
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) async fn pull(
     let origin = format!("OCI Registry ({})", from.reference);
     let targets = Target::find(shared, &store.unpack)?;
     if from.config_path.is_empty() {
-        from.config_path.clone_from(&shared.config.registry_config_path);
+        from.config_path = shared.registry_config_path();
     }
     tracker.say(format!("Resolving from {origin}"));
     let repository = shared.parts.registries.repository(&from)?;

@@ -30,7 +30,7 @@ pub(crate) async fn push(
     let tracker = Arc::new(Tracker::new(progress, name));
     let destination = format!("OCI Registry ({})", to.reference);
     if to.config_path.is_empty() {
-        to.config_path.clone_from(&shared.config.registry_config_path);
+        to.config_path = shared.registry_config_path();
     }
     tracker.say(format!("Pushing to {destination}"));
     tracker.image("pushing content", name, &image.target);

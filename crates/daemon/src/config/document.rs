@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use stowd_core::{Error, Result};
 
-use super::schema::schema;
+use super::schema::{join, schema};
 use super::tree::{self, Node, Table, Value, table_in};
 use super::{Config, glob, migrate, print};
 
@@ -249,6 +249,35 @@ impl Document {
         self.table.clone()
     }
 
+    /// Names the keys in which two documents differ in version 4, defaults filled in.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        differences(&self.filled(), &other.filled(), "", &mut found);
+        found
+    }
+
+    /// Returns this document in version 4, with the values of these keys from another.
+    #[must_use]
+    pub fn with_live_of(&self, other: &Self, keys: &[String]) -> Self {
+        let (mut table, other) = (self.filled(), other.filled());
+        take(&mut table, &other, "", keys);
+        Self { table, version: 4, notes: self.notes.clone(), files: self.files.clone() }
+    }
+
+    fn filled(&self) -> Table {
+        let defaults = Node::table(schema().defaults.clone());
+        let table = Node::table(self.clone().servers());
+        match schema().shape.complete(Some(&table), Some(&defaults)).value {
+            Value::Table(mut table) => {
+                for section in ["grpc", "ttrpc", "metrics", "version"] {
+                    table.remove(section);
+                }
+                table
+            }
+            _ => Table::new(),
+        }
+    }
+
     /// Returns the configuration that the document means, and what in it has no effect here.
     ///
     /// # Errors
@@ -372,6 +401,42 @@ fn merge_deep(to: &mut Table, from: Table) {
             (_, value) => {
                 to.insert(name, Node { value, place: node.place });
             }
+        }
+    }
+}
+
+/// Names the keys in which two documents differ, of whatever depth.
+fn differences(old: &Table, new: &Table, key: &str, found: &mut Vec<String>) {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let key = join(key, name);
+        match (old.get(name), new.get(name)) {
+            (Some(old), Some(new)) if old == new => {}
+            (
+                Some(Node { value: Value::Table(old), .. }),
+                Some(Node { value: Value::Table(new), .. }),
+            ) => {
+                differences(old, new, &key, found);
+            }
+            _ => found.push(key),
+        }
+    }
+}
+
+/// Takes the values of some keys from another table.
+fn take(to: &mut Table, from: &Table, key: &str, keys: &[String]) {
+    let names: BTreeSet<String> = to.keys().chain(from.keys()).cloned().collect();
+    for name in names {
+        let key = join(key, &name);
+        if keys.contains(&key) {
+            match from.get(&name) {
+                Some(node) => to.insert(name, node.clone()),
+                None => to.remove(&name),
+            };
+        } else if let (Some(Node { value: Value::Table(to), .. }), Some(from)) =
+            (to.get_mut(&name), from.get(&name).and_then(Node::as_table))
+        {
+            take(to, from, &key, keys);
         }
     }
 }

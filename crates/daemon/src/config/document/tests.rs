@@ -391,3 +391,13 @@ fn paths_are_cleaned_by_their_words() {
     assert_eq!(clean("/a/../../b/./c//d"), "/b/c/d");
     assert_eq!(clean("../a/../b"), "../b");
 }
+
+#[test]
+fn finds_what_differs_and_takes_some_of_it() {
+    let old = Document::parse("version = 3\n[debug]\nlevel = 'info'\n").unwrap();
+    let new = Document::parse("version = 3\noom_score = 1\n[debug]\nlevel = 'warn'\n").unwrap();
+    assert_eq!(old.differences(&new), ["debug.level", "oom_score"]);
+    let mixed = old.with_live_of(&new, &["debug.level".to_owned()]);
+    assert_eq!(mixed.differences(&new), ["oom_score"]);
+    assert_eq!(mixed.differences(&old), ["debug.level"]);
+}
