@@ -14,16 +14,19 @@ use stowd_core::{Descriptor, Digest, Error, Result, Scope};
 use crate::compression::{Compression, Decoder, Promise};
 use crate::extract::{Extractor, Target};
 use crate::flow::{self, GivenUp, Outcome, Pool, Sender, Stream};
+use crate::processor::{self, Chain, Processor};
 use crate::tar::read::Archive;
 
 /// Applies a layer and returns what its tar is.
 pub(crate) async fn apply(
     content: &Arc<dyn Store>,
+    processors: &[Processor],
     scope: &Scope,
     apply: Apply,
     source: Source,
 ) -> Result<Descriptor> {
-    let promise = Promise::of(&apply.layer.media_type)?;
+    let (chain, kind) = processor::chain(processors, &apply.layer.media_type)?;
+    let promise = Promise::of(&kind)?;
     let feed = match source {
         Source::Stored => Feed::Blob {
             blob: content.open(scope, &apply.layer.digest).await?,
@@ -32,11 +35,15 @@ pub(crate) async fn apply(
         },
         Source::Stream(stream) => Feed::Stream(stream),
     };
+    let chain = match chain.as_slice() {
+        [] => None,
+        chain => Some(Chain::start(chain, &apply.payloads)?),
+    };
     let given_up = GivenUp::default();
     let flag = given_up.flag();
     crate::blocking(move || {
         let target = Target::of(&apply.mounts, apply.placement)?;
-        let work = Work { feed, promise, layer: apply.layer, given_up: flag };
+        let work = Work { feed, chain, promise, layer: apply.layer, given_up: flag };
         work.run(target, apply.sync)
     })
     .await
@@ -50,6 +57,9 @@ enum Feed {
 
 struct Work {
     feed: Feed,
+    /// The programs that the layer goes through, started.
+    chain: Option<Chain>,
+    /// What comes out of them, or the layer itself.
     promise: Promise,
     layer: Descriptor,
     given_up: Arc<AtomicBool>,
@@ -65,9 +75,12 @@ enum Check {
 
 impl Work {
     fn run(self, target: Target, sync: Sync) -> Result<Descriptor> {
-        let Self { mut feed, promise, layer, given_up } = self;
+        let Self { mut feed, chain, promise, layer, given_up } = self;
         let stored = matches!(feed, Feed::Blob { .. });
+        // Of what a program makes, nothing tells the digest of what it was given.
+        let direct = chain.is_none();
         let (packed, mut unpack) = flow::channel();
+        let (process, processed) = flow::channel();
         let (to_hash, hash) = flow::channel();
         let (to_write, write) = flow::channel();
         thread::scope(|scope| {
@@ -76,9 +89,18 @@ impl Work {
             let digest = layer.digest.clone();
             let reader = spawn("layer-read")
                 .spawn_scoped(scope, move || {
+                    let promise = direct.then_some(promise);
                     read(&mut feed, promise, stored.then_some(&digest), &packed, &given_up)
                 })
                 .map_err(failed)?;
+            let processor = match chain {
+                None => None,
+                Some(chain) => {
+                    let raw = std::mem::replace(&mut unpack, processed);
+                    let run = move || chain.run(raw, &process);
+                    Some(spawn("layer-process").spawn_scoped(scope, run).map_err(failed)?)
+                }
+            };
             let expander = spawn("layer-expand")
                 .spawn_scoped(scope, move || expand(promise, &mut unpack, &to_hash, &to_write))
                 .map_err(failed)?;
@@ -91,10 +113,11 @@ impl Work {
             // A stage that fails makes those after it see an early end, and those before it stop
             // without an error: the first error in the order of the stream is the cause.
             let read = crate::joined(reader)?;
+            processor.map_or(Ok(Outcome::Done), crate::joined)?;
             crate::joined(expander)?;
             let (diff_id, size) = crate::joined(hasher)?;
             written?;
-            if stored && read == Compression::Plain {
+            if stored && direct && read == Compression::Plain {
                 verify(&layer.digest, &diff_id)?;
             }
             Ok(Descriptor::new(media_type::LAYER, diff_id, size))
@@ -102,10 +125,11 @@ impl Work {
     }
 }
 
-/// Reads the layer as it is, and checks its digest. Returns how it is compressed.
+/// Reads the layer as it is, and checks its digest. Returns how it is compressed, as far as its type
+/// promises something.
 fn read(
     feed: &mut Feed,
-    promise: Promise,
+    promise: Option<Promise>,
     digest: Option<&Digest>,
     packed: &Sender,
     given_up: &AtomicBool,
@@ -119,9 +143,11 @@ fn read(
         }
         let Some(chunk) = pool.chunk(|buffer| feed.fill(buffer))? else { break };
         let known = *compression.get_or_insert_with(|| {
-            let found = promise.compression(&chunk);
+            let found = promise.map_or(Compression::Plain, |promise| promise.compression(&chunk));
             if let Some(digest) = digest
-                && !(found == Compression::Plain && digest.algorithm() == Algorithm::Sha256)
+                && !(promise.is_some()
+                    && found == Compression::Plain
+                    && digest.algorithm() == Algorithm::Sha256)
             {
                 check = Check::Bytes(Box::new(digest.algorithm().hasher()));
             }

@@ -68,7 +68,8 @@ impl Promise {
         if known::is_layer(plain) && plain.ends_with("+encrypted") {
             return Err(Error::not_implemented(format_args!(
                 "no processor for media-type {kind:?}: encrypted layers"
-            )));
+            ))
+            .hint("name a program that decrypts them in stream_processors"));
         }
         Err(Error::invalid(format_args!("no processor for media-type {kind:?}")))
     }

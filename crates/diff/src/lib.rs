@@ -32,14 +32,18 @@
 //! other file systems) is mounted in a namespace of its own, out of everybody's sight, and walked as the
 //! kernel shows it. What counts as a change, and what a layer carries of it, is as containerd has it.
 //!
-//! Deliberately absent: stream processors (encrypted layers), and mounts that only a helper program
-//! can perform.
+//! # Stream processors
+//!
+//! Layers of media types that a [`Processor`] accepts go through its program first; see there.
+//!
+//! Deliberately absent: mounts that only a helper program can perform.
 
 mod apply;
 mod compare;
 mod compression;
 mod extract;
 mod flow;
+mod processor;
 mod tar;
 
 use std::sync::Arc;
@@ -62,7 +66,11 @@ pub struct Config {
     /// Flushes the tree's file system after every layer, also where the call does not ask for it
     /// (containerd's `sync_fs`).
     pub sync: stowd_core::diff::Sync,
+    /// Programs that layers of some media types go through before they are applied.
+    pub processors: Vec<Processor>,
 }
+
+pub use processor::Processor;
 
 impl Walking {
     /// Makes a differ that finds layers in, and writes them into, a content store.
@@ -78,7 +86,7 @@ impl Applier for Walking {
             apply.sync = stowd_core::diff::Sync::Now;
         }
         let digest = apply.layer.digest.clone();
-        apply::apply(&self.content, scope, apply, source)
+        apply::apply(&self.content, &self.config.processors, scope, apply, source)
             .await
             .map_err(|error| error.context(format_args!("apply layer {digest}")))
     }

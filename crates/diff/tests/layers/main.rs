@@ -8,6 +8,7 @@ mod comparing;
 mod conformance;
 mod hostile;
 mod overlays;
+mod processors;
 mod random;
 mod round_trip;
 mod tree;
