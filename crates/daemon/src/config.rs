@@ -59,6 +59,10 @@ pub struct Config {
     pub shim_sockets: Option<PathBuf>,
     /// Where the snapshotter `native` keeps its trees; below `root` when `None`.
     pub native_root: Option<PathBuf>,
+    /// Where temporary files go; `$TMPDIR` when `None`.
+    pub temp: Option<PathBuf>,
+    /// The cgroup that the daemon's process joins, from the top of the hierarchy on.
+    pub cgroup: Option<PathBuf>,
     /// How the daemon logs.
     pub logging: Logging,
 }
@@ -108,13 +112,15 @@ impl Config {
             shim: None,
             metadata: stowd_metadata::Config::new(root.join("io.containerd.metadata.v1.bolt")),
             overlayfs: Default::default(),
-            diff: Default::default(),
+            diff: stowd_diff::Config { processors: decoders(), ..Default::default() },
             registry: Default::default(),
             transfer: Default::default(),
             timeouts: Default::default(),
             shim_env: Vec::new(),
             shim_sockets: None,
             native_root: None,
+            temp: None,
+            cgroup: None,
             logging: Logging::default(),
             root: root.to_owned(),
             state: state.to_owned(),
@@ -151,6 +157,26 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Returns the processors that containerd has where nothing is said: ocicrypt's, for encrypted layers.
+fn decoders() -> Vec<stowd_diff::Processor> {
+    let folder = "/etc/containerd/ocicrypt";
+    ["tar", "tar.gzip"]
+        .map(|kind| {
+            let returns = format!("application/vnd.oci.image.layer.v1.{}", kind.replace('.', "+"));
+            stowd_diff::Processor {
+                id: format!("io.containerd.ocicrypt.decoder.v1.{kind}"),
+                accepts: vec![format!("{returns}+encrypted")],
+                returns,
+                path: "ctd-decoder".into(),
+                args: vec!["--decryption-keys-path".to_owned(), format!("{folder}/keys")],
+                env: vec![format!(
+                    "OCICRYPT_KEYPROVIDER_CONFIG={folder}/ocicrypt_keyprovider.conf"
+                )],
+            }
+        })
+        .into()
 }
 
 impl Default for Config {

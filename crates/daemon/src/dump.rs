@@ -27,23 +27,32 @@ pub struct Observer {
     metadata: Weak<Metadata>,
     tasks: Weak<Manager>,
     runtime: tokio::runtime::Handle,
+    temp: Option<PathBuf>,
 }
 
 impl Observer {
     /// Must be made within the engine's runtime.
-    pub(crate) fn new(metadata: &Arc<Metadata>, tasks: &Arc<Manager>) -> Self {
+    pub(crate) fn new(
+        metadata: &Arc<Metadata>,
+        tasks: &Arc<Manager>,
+        temp: Option<PathBuf>,
+    ) -> Self {
         Self {
             metadata: Arc::downgrade(metadata),
             tasks: Arc::downgrade(tasks),
             runtime: tokio::runtime::Handle::current(),
+            temp,
         }
     }
 
     /// Writes to the log, and to `$TMPDIR/containerd.<pid>.stacks.log`, what the daemon is doing.
     /// Must not be called on the engine's runtime, which may hang. Blocks for up to five seconds.
     pub fn dump(&self) {
-        let path =
-            std::env::temp_dir().join(format!("containerd.{}.stacks.log", std::process::id()));
+        let path = self
+            .temp
+            .clone()
+            .unwrap_or_else(std::env::temp_dir)
+            .join(format!("containerd.{}.stacks.log", std::process::id()));
         let threads = threads();
         tracing::info!("=== BEGIN thread dump ===\n{threads}=== END thread dump ===");
         // Threads first: whoever kills a hanging daemon does not wait for its tasks.

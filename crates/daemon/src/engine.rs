@@ -47,10 +47,14 @@ impl Config {
     /// # Errors
     /// `InvalidArgument` for a configuration that cannot be; `Unavailable` when another daemon has
     /// the root; `FailedPrecondition` when a required part does not work; those of the stores.
-    pub async fn build(self) -> Result<Engine> {
+    pub async fn build(mut self) -> Result<Engine> {
         self.check()?;
         folder(&self.root, 0o700)?;
         folder(&self.state, 0o711)?;
+        if let Some(temp) = &self.temp {
+            folder(temp, 0o700)?;
+            self.shim_env.push(format!("TMPDIR={}", temp.display()));
+        }
         let lock = RootLock::take(&self.root)?;
         let mut plugins = Plugins::default();
 
@@ -209,7 +213,7 @@ impl Engine {
 
     /// Returns what tells what the engine is doing. It does not keep the engine.
     pub fn observer(&self) -> Observer {
-        Observer::new(&self.metadata, &self.tasks)
+        Observer::new(&self.metadata, &self.tasks, self.config.temp.clone())
     }
 
     /// Returns the manager of tasks, for the shims' events.

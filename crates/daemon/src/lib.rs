@@ -11,6 +11,7 @@
 pub mod config;
 pub mod dump;
 pub mod plugins;
+pub mod process;
 pub mod reload;
 
 mod engine;
@@ -18,7 +19,6 @@ mod introspection;
 mod lock;
 mod logging;
 mod notify;
-mod process;
 mod serve;
 mod sockets;
 mod streams;

@@ -61,6 +61,7 @@ async fn daemon(asked: Asked, resolved: Resolved, logger: Logger) -> stowd_core:
     let stop = Stop::new();
     signals::stop_when_told(stop.clone())?;
     let hangup = Hangup::listen()?;
+    stowd::process::prepare(&resolved.config)?;
     let engine = resolved.config.build().await?;
     hangup.reload(asked, resolved.document, logger, engine.reloader());
     signals::dump_when_told(engine.observer())?;

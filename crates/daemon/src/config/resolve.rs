@@ -53,26 +53,20 @@ pub(super) fn resolve(document: &Table) -> Result<(Config, Vec<String>)> {
     config.oom_score = top.number("oom_score")?.unwrap_or(0);
     config.disabled = top.texts("disabled_plugins");
     config.required = top.texts("required_plugins");
-    if top.text("temp").is_some_and(|text| !text.is_empty()) {
-        notes.push(top.note("temp"));
-    }
-    for (section, keys) in [("cgroup", &["path"][..])] {
-        let mut section = Keys::of(section, table(section));
-        for key in keys {
-            if section.text(key).is_some_and(|text| !text.is_empty()) {
-                notes.push(section.note(key));
-            }
-        }
-    }
+    config.temp = top.path("temp");
+    config.cgroup = Keys::of("cgroup", table("cgroup")).path("path");
     let mut debug = Keys::of("debug", table("debug"));
     config.logging = Logging {
         level: debug.text("level").unwrap_or_default().to_owned(),
         format: debug.text("format").unwrap_or_default().to_owned(),
     };
-    for name in ["proxy_plugins", "stream_processors"] {
-        if *table(name) != *schema().defaults.get(name).unwrap_or(&empty) {
-            notes.push(top.note(name));
-        }
+    if !table("proxy_plugins").is_zero() {
+        notes.push(top.note("proxy_plugins"));
+    }
+    config.diff.processors.clear();
+    for (id, node) in table("stream_processors").as_table().into_iter().flatten() {
+        let mut keys = Keys::of(&join("stream_processors", id), node);
+        config.diff.processors.push(processor(id, &mut keys)?);
     }
     for (name, node) in table("timeouts").as_table().into_iter().flatten() {
         timeout(&mut config, name, node, &mut notes)?;
@@ -134,6 +128,14 @@ fn plugin(config: &mut Config, name: &str, keys: &mut Keys<'_>) -> Result<()> {
             }
         }
         "io.containerd.snapshotter.v1.native" => config.native_root = keys.path("root_path"),
+        "io.containerd.service.v1.diff-service" => {
+            if keys.flag("sync_fs") {
+                config.diff.sync = stowd_core::diff::Sync::Now;
+            }
+            if keys.texts("default").iter().any(|differ| differ != "walking") {
+                return Err(keys.wrong("default", "['walking'], the one differ that there is"));
+            }
+        }
         "io.containerd.shim.v1.manager" => {
             config.shim_env = keys.texts("env");
             config.shim_sockets = keys.path("socket_dir");
@@ -158,6 +160,18 @@ fn plugin(config: &mut Config, name: &str, keys: &mut Keys<'_>) -> Result<()> {
         _ => {}
     }
     Ok(())
+}
+
+fn processor(id: &str, keys: &mut Keys<'_>) -> Result<stowd_diff::Processor> {
+    let path = keys.path("path").ok_or_else(|| keys.wrong("path", "a program"))?;
+    Ok(stowd_diff::Processor {
+        id: id.to_owned(),
+        accepts: keys.texts("accepts"),
+        returns: keys.text("returns").unwrap_or_default().to_owned(),
+        path,
+        args: keys.texts("args"),
+        env: keys.texts("env"),
+    })
 }
 
 fn socket(keys: &mut Keys<'_>) -> Result<Socket> {
