@@ -14,9 +14,10 @@ pub mod tree;
 
 pub use document::Document;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use stowd_core::Result;
+use stowd_core::{Platform, Result};
 
 /// Everything that the daemon is made from.
 #[derive(Clone, Debug)]
@@ -59,12 +60,40 @@ pub struct Config {
     pub shim_sockets: Option<PathBuf>,
     /// Where the snapshotter `native` keeps its trees; below `root` when `None`.
     pub native_root: Option<PathBuf>,
+    /// Parts that are services of other daemons.
+    pub proxies: Vec<Proxy>,
+    /// The differs, in the order in which they are asked: `walking`, or a proxy's name.
+    pub differs: Vec<String>,
     /// Where temporary files go; `$TMPDIR` when `None`.
     pub temp: Option<PathBuf>,
     /// The cgroup that the daemon's process joins, from the top of the hierarchy on.
     pub cgroup: Option<PathBuf>,
     /// How the daemon logs.
     pub logging: Logging,
+}
+
+/// A part that is the service of another daemon (containerd's `proxy_plugins`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its name, which becomes the plugin's id.
+    pub name: String,
+    /// What it is.
+    pub kind: ProxyKind,
+    /// The other daemon's gRPC socket.
+    pub address: PathBuf,
+    /// The platform it serves.
+    pub platform: Platform,
+    /// What it tells clients of itself, beside its address.
+    pub exports: BTreeMap<String, String>,
+    /// What it can do beyond its contract.
+    pub capabilities: Vec<String>,
+}
+
+/// What a [`Proxy`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// A differ.
+    Diff,
 }
 
 /// How the daemon logs, in the file's words.
@@ -119,6 +148,8 @@ impl Config {
             shim_env: Vec::new(),
             shim_sockets: None,
             native_root: None,
+            proxies: Vec::new(),
+            differs: vec!["walking".to_owned()],
             temp: None,
             cgroup: None,
             logging: Logging::default(),

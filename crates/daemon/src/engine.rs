@@ -16,6 +16,7 @@ use stowd_core::{
 use stowd_metadata::Metadata;
 
 use crate::Config;
+use crate::config::ProxyKind;
 use crate::dump::Observer;
 use crate::introspection::Introspection;
 use crate::lock::RootLock;
@@ -33,6 +34,7 @@ pub struct Engine {
     exchange: Arc<stowd_events::Exchange>,
     tasks: Arc<stowd_tasks::Manager>,
     differ: Arc<stowd_diff::Walking>,
+    differs: Vec<Differ>,
     transfer: Arc<stowd_transfer::Local>,
     streams: Arc<Streams>,
     introspection: Arc<Introspection>,
@@ -85,6 +87,8 @@ impl Config {
         let differ = Arc::new(stowd_diff::Walking::new(metadata.content(), self.diff.clone()));
         let _ = plugins.add("differ.v1", "walking").requires(&["metadata.v1"]).on_host();
 
+        let differs = differs(&self, &differ, &mut plugins)?;
+
         let tasks = stowd_tasks::Manager::new(
             stowd_tasks::Config {
                 root: self.root.clone(),
@@ -124,6 +128,7 @@ impl Config {
             exchange,
             tasks,
             differ,
+            differs,
             transfer,
             streams: Arc::new(Streams::default()),
             introspection,
@@ -147,6 +152,11 @@ impl Engine {
     /// Returns what applies layers.
     pub fn applier(&self) -> Arc<dyn diff::Applier> {
         self.differ.clone()
+    }
+
+    /// Returns all that applies and computes layers, in the order in which to ask them.
+    pub fn differs(&self) -> Vec<Differ> {
+        self.differs.clone()
     }
 
     /// Returns what computes layers.
@@ -225,6 +235,30 @@ impl Engine {
     pub async fn shutdown(self) {
         self.metadata.shutdown().await;
     }
+}
+
+/// Something that both applies and computes layers.
+pub type Differ = (Arc<dyn diff::Applier>, Arc<dyn diff::Comparer>);
+
+/// Connects to the differs of other daemons, and puts all into the order asked for.
+fn differs(
+    config: &Config,
+    own: &Arc<stowd_diff::Walking>,
+    plugins: &mut Plugins,
+) -> Result<Vec<Differ>> {
+    let mut known: Vec<(&str, Differ)> = vec![("walking", (own.clone(), own.clone()))];
+    for proxy in &config.proxies {
+        let ProxyKind::Diff = proxy.kind;
+        if config.is_disabled("io.containerd.differ.v1", &proxy.name) {
+            continue;
+        }
+        // It need not run yet: a call connects.
+        let differ = Arc::new(stowd_proxy::connect_lazy(&proxy.address)?.diff());
+        known.push((&proxy.name, (differ.clone(), differ)));
+        let _ = plugins.add("differ.v1", &proxy.name).of_proxy(proxy);
+    }
+    let find = |name: &String| known.iter().find(|(known, _)| known == name);
+    Ok(config.differs.iter().filter_map(find).map(|(_, differ)| differ.clone()).collect())
 }
 
 /// Makes the snapshot drivers that work here, and says why the others do not.

@@ -24,7 +24,7 @@ mod sockets;
 mod streams;
 
 pub use config::Config;
-pub use engine::Engine;
+pub use engine::{Differ, Engine};
 pub use logging::{Level, Logger};
 pub use serve::Stop;
 

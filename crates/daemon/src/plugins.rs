@@ -8,6 +8,8 @@ use std::path::Path;
 use stowd_core::introspection::{Plugin, PluginError};
 use stowd_core::{Error, ErrorKind, Platform, Result};
 
+use crate::config::Proxy;
+
 /// The records, in the order of construction.
 #[derive(Clone, Debug, Default)]
 pub struct Plugins(Vec<Plugin>);
@@ -72,6 +74,15 @@ impl Record<'_> {
     #[must_use = "finish the sentence or drop it"]
     pub fn requires(self, kinds: &[&str]) -> Self {
         self.0.requires = kinds.iter().map(|kind| format!("io.containerd.{kind}.*")).collect();
+        self
+    }
+
+    /// Takes what a proxy's configuration says of it.
+    pub fn of_proxy(mut self, proxy: &Proxy) -> Self {
+        self.0.platforms = vec![proxy.platform.clone()];
+        self.0.capabilities.clone_from(&proxy.capabilities);
+        self.0.exports.extend(proxy.exports.clone());
+        self = self.export("address", &proxy.address.display().to_string());
         self
     }
 

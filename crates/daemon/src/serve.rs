@@ -156,8 +156,8 @@ impl Engine {
             config,
             api::diff::v1::diff_server::DiffServer<_>,
             services::diff::Service {
-                appliers: vec![self.applier()],
-                comparers: vec![self.comparer()],
+                appliers: self.differs().into_iter().map(|(applier, _)| applier).collect(),
+                comparers: self.differs().into_iter().map(|(_, comparer)| comparer).collect(),
             }
         ))
         .add_service(limited!(

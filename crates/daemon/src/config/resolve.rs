@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use stowd_core::{Error, Result};
+use stowd_core::{Error, Platform, Result};
 use stowd_snapshots::overlayfs::{Remapping, Removal, UpperdirLabel};
 
 use super::schema::{join, schema};
 use super::tree::{Node, Table};
-use super::{Config, Logging, Socket, duration};
+use super::{Config, Logging, Proxy, ProxyKind, Socket, duration};
 
 /// Parts of containerd's that stowd does not have: the tables of these may say what they like.
 const ABSENT: &[&str] = &[
@@ -28,6 +28,8 @@ const ABSENT: &[&str] = &[
     "io.containerd.snapshotter.v1.zfs",
     "io.containerd.tracing.processor.v1.",
 ];
+
+const DIFF_SERVICE: &str = "io.containerd.service.v1.diff-service";
 
 /// Resolves a document of version 4 in which each server is named. Also returns what in it has no
 /// effect.
@@ -60,8 +62,9 @@ pub(super) fn resolve(document: &Table) -> Result<(Config, Vec<String>)> {
         level: debug.text("level").unwrap_or_default().to_owned(),
         format: debug.text("format").unwrap_or_default().to_owned(),
     };
-    if !table("proxy_plugins").is_zero() {
-        notes.push(top.note("proxy_plugins"));
+    for (name, node) in table("proxy_plugins").as_table().into_iter().flatten() {
+        let mut keys = Keys::of(&join("proxy_plugins", name), node);
+        config.proxies.extend(proxy(name, &mut keys, &mut notes)?);
     }
     config.diff.processors.clear();
     for (id, node) in table("stream_processors").as_table().into_iter().flatten() {
@@ -78,6 +81,16 @@ pub(super) fn resolve(document: &Table) -> Result<(Config, Vec<String>)> {
         if !config.is_disabled(kind.0, kind.1) {
             keys.rest(name, &mut notes);
         }
+    }
+    if let Some(unknown) = config
+        .differs
+        .iter()
+        .find(|name| *name != "walking" && !config.proxies.iter().any(|proxy| proxy.name == **name))
+    {
+        let keys = plugins.get(DIFF_SERVICE).unwrap_or(&empty);
+        let keys = Keys::of(&join("plugins", DIFF_SERVICE), keys);
+        let wanted = "a list of differs: walking, or names of proxy_plugins of type diff";
+        return Err(keys.wrong("default", wanted).hint(format_args!("there is no {unknown:?}")));
     }
     config.check()?;
     Ok((config, notes))
@@ -128,12 +141,13 @@ fn plugin(config: &mut Config, name: &str, keys: &mut Keys<'_>) -> Result<()> {
             }
         }
         "io.containerd.snapshotter.v1.native" => config.native_root = keys.path("root_path"),
-        "io.containerd.service.v1.diff-service" => {
+        DIFF_SERVICE => {
             if keys.flag("sync_fs") {
                 config.diff.sync = stowd_core::diff::Sync::Now;
             }
-            if keys.texts("default").iter().any(|differ| differ != "walking") {
-                return Err(keys.wrong("default", "['walking'], the one differ that there is"));
+            let differs = keys.texts("default");
+            if !differs.is_empty() {
+                config.differs = differs;
             }
         }
         "io.containerd.shim.v1.manager" => {
@@ -160,6 +174,46 @@ fn plugin(config: &mut Config, name: &str, keys: &mut Keys<'_>) -> Result<()> {
         _ => {}
     }
     Ok(())
+}
+
+/// Reads what proxy a table asks for, if it is one that can be used.
+fn proxy(name: &str, keys: &mut Keys<'_>, notes: &mut Vec<String>) -> Result<Option<Proxy>> {
+    let kind = match keys.text("type") {
+        Some("diff" | "io.containerd.differ.v1") => ProxyKind::Diff,
+        Some(
+            "snapshot"
+            | "io.containerd.snapshotter.v1"
+            | "content"
+            | "io.containerd.content.v1"
+            | "sandbox"
+            | "io.containerd.sandbox.controller.v1",
+        ) => {
+            notes.push(format!("{}: stowd has only proxies of type diff yet", keys.note("type")));
+            return Ok(None);
+        }
+        _ => return Err(keys.wrong("type", "one of snapshot, content, sandbox and diff")),
+    };
+    let address = keys.text("address").unwrap_or_default();
+    let address = PathBuf::from(address.strip_prefix("unix://").unwrap_or(address));
+    if !address.is_absolute() {
+        return Err(keys.wrong("address", "the path of a socket"));
+    }
+    let platform = match keys.text("platform") {
+        None | Some("") => Platform::host(),
+        Some(text) => Platform::parse(text)
+            .map_err(|_| keys.wrong("platform", "a platform such as linux/amd64"))?,
+    };
+    let exports = keys.get("exports").and_then(Node::as_table).into_iter().flatten();
+    let exports =
+        exports.map(|(key, value)| (key.clone(), value.as_text().unwrap_or("").to_owned()));
+    Ok(Some(Proxy {
+        name: name.to_owned(),
+        kind,
+        address,
+        platform,
+        exports: exports.collect(),
+        capabilities: keys.texts("capabilities"),
+    }))
 }
 
 fn processor(id: &str, keys: &mut Keys<'_>) -> Result<stowd_diff::Processor> {

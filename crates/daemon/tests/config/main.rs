@@ -6,5 +6,6 @@
 
 mod printed;
 mod programs;
+mod proxies;
 mod settings;
 mod signals;

@@ -401,3 +401,22 @@ fn finds_what_differs_and_takes_some_of_it() {
     assert_eq!(mixed.differences(&new), ["oom_score"]);
     assert_eq!(mixed.differences(&old), ["debug.level"]);
 }
+
+#[test]
+fn proxies_are_checked() {
+    let resolve = |text: &str| Document::parse(&format!("version = 3\n{text}")).unwrap().resolve();
+    let diff =
+        "[proxy_plugins.far]\ntype = 'diff'\naddress = 'unix:///a'\nplatform = 'linux/arm64'\n";
+    let order = "[plugins.'io.containerd.service.v1.diff-service']\ndefault = ['far']\n";
+    let (config, notes) = resolve(&format!("{diff}{order}")).unwrap();
+    assert!(notes.is_empty(), "{notes:?}");
+    assert_eq!(config.proxies[0].address, Path::new("/a"));
+    assert_eq!(config.differs, ["far"]);
+    let said = |text: &str| resolve(text).unwrap_err().to_string();
+    assert!(said(order).contains("config.toml:3: plugins.'io.containerd.service.v1.diff-service'"));
+    assert!(said("[proxy_plugins.p]\naddress = '/a'\n").contains("proxy_plugins.p.type must be"));
+    let bad = "[proxy_plugins.p]\ntype = 'diff'\naddress = ''\n";
+    assert!(said(bad).contains("config.toml:4: proxy_plugins.p.address must be"));
+    let (_, notes) = resolve("[proxy_plugins.s]\ntype = 'snapshot'\naddress = '/a'\n").unwrap();
+    assert!(notes[0].contains("only proxies of type diff"), "{notes:?}");
+}
