@@ -58,7 +58,7 @@ impl Config {
             self.shim_env.push(format!("TMPDIR={}", temp.display()));
         }
         let lock = RootLock::take(&self.root)?;
-        let mut plugins = Plugins::default();
+        let mut plugins = Plugins::without(&self.disabled);
 
         let content_root = self.root.join("io.containerd.content.v1.content");
         let blobs = stowd_content::open(content_root.clone()).await?;

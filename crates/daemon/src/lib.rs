@@ -15,6 +15,7 @@ pub mod process;
 pub mod reload;
 
 mod engine;
+mod gate;
 mod introspection;
 mod lock;
 mod logging;

@@ -12,12 +12,23 @@ use crate::config::Proxy;
 
 /// The records, in the order of construction.
 #[derive(Clone, Debug, Default)]
-pub struct Plugins(Vec<Plugin>);
+pub struct Plugins {
+    list: Vec<Plugin>,
+    disabled: Vec<String>,
+    /// The last record of a part that is disabled, which nobody reads.
+    unread: Plugin,
+}
 
 /// A record being written.
 pub struct Record<'a>(&'a mut Plugin);
 
 impl Plugins {
+    /// Makes a list that parts of these URIs do not get into.
+    #[must_use]
+    pub fn without(disabled: &[String]) -> Self {
+        Self { disabled: disabled.to_owned(), ..Self::default() }
+    }
+
     /// Records a part that works.
     pub fn add(&mut self, kind: &str, id: &str) -> Record<'_> {
         let plugin = Plugin {
@@ -25,9 +36,13 @@ impl Plugins {
             id: id.to_owned(),
             ..Plugin::default()
         };
-        self.0.push(plugin);
-        let last = self.0.len() - 1;
-        Record(&mut self.0[last])
+        if self.disabled.contains(&format!("{}.{}", plugin.kind, plugin.id)) {
+            self.unread = plugin;
+            return Record(&mut self.unread);
+        }
+        self.list.push(plugin);
+        let last = self.list.len() - 1;
+        Record(&mut self.list[last])
     }
 
     /// Records several parts of one type that work.
@@ -46,7 +61,7 @@ impl Plugins {
 
     /// Returns all records.
     pub fn list(&self) -> &[Plugin] {
-        &self.0
+        &self.list
     }
 
     /// Checks that each required part is there and works.
@@ -55,9 +70,9 @@ impl Plugins {
     /// `FailedPrecondition`, naming those that do not.
     pub fn check_required(&self, required: &[String]) -> Result<()> {
         let works = |uri: &String| {
-            self.0.iter().any(|p| {
-                p.init_error.is_none() && (*uri == format!("{}.{}", p.kind, p.id) || *uri == p.id)
-            })
+            self.list
+                .iter()
+                .any(|p| p.init_error.is_none() && *uri == format!("{}.{}", p.kind, p.id))
         };
         let missing: Vec<&str> =
             required.iter().filter(|uri| !works(uri)).map(String::as_str).collect();
@@ -115,13 +130,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn disabled_parts_are_not_listed() {
+        let mut plugins = Plugins::without(&["io.containerd.grpc.v1.tasks".to_owned()]);
+        plugins.add_all("grpc.v1", &["images", "tasks"], &["service.v1"]);
+        let ids: Vec<_> = plugins.list().iter().map(|plugin| &plugin.id).collect();
+        assert_eq!(ids, ["images"]);
+        assert!(plugins.check_required(&["io.containerd.grpc.v1.tasks".to_owned()]).is_err());
+    }
+
+    #[test]
     fn required_parts_must_work() {
         let mut plugins = Plugins::default();
         let _ = plugins.add("snapshotter.v1", "overlayfs").on_host();
         plugins.skip("snapshotter.v1", "btrfs", "not here");
         let required = |name: &str| plugins.check_required(&[name.to_owned()]);
         assert!(required("io.containerd.snapshotter.v1.overlayfs").is_ok());
-        assert!(required("overlayfs").is_ok());
+        assert!(required("overlayfs").is_err());
         assert!(required("io.containerd.snapshotter.v1.btrfs").is_err());
         assert!(required("nothing").is_err());
     }

@@ -14,6 +14,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
+use crate::gate::Gate;
 use crate::notify::notify;
 use crate::sockets::listen;
 use crate::{Config, Engine};
@@ -74,6 +75,7 @@ impl Engine {
         let serving = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(4 * STREAM_WINDOW)
+            .layer(Gate::new(&self.config.disabled))
             .add_routes(routes)
             .serve_with_incoming_shutdown(UnixListenerStream::new(grpc), stop.pulled());
         tracing::info!(address = %self.config.grpc.path.display(), "serving");
