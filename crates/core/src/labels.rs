@@ -18,6 +18,8 @@ pub const GC_REF_CONTENT: &str = "containerd.io/gc.ref.content";
 pub const GC_REF_SNAPSHOT: &str = "containerd.io/gc.ref.snapshot.";
 /// Start of labels whose value is the name of an image that this object needs.
 pub const GC_REF_IMAGE: &str = "containerd.io/gc.ref.image";
+/// Start of labels whose value is the name of an activation of mounts that this object needs.
+pub const GC_REF_MOUNT: &str = "containerd.io/gc.ref.mount";
 /// Start of labels by which this object asks to live as long as a container does.
 pub const GC_BREF_CONTAINER: &str = "containerd.io/gc.bref.container";
 /// Start of labels by which this object asks to live as long as content does.

@@ -24,6 +24,7 @@ pub mod introspection;
 pub mod labels;
 pub mod leases;
 pub mod mount;
+pub mod mounts;
 pub mod namespace;
 pub mod namespaces;
 pub mod platform;

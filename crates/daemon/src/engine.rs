@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stowd_core::events::Publisher;
+use stowd_core::mounts::Mounter;
 use stowd_core::snapshots::{Driver, Snapshotters};
 use stowd_core::tasks::Tasks;
 use stowd_core::transfer::Transfer;
 use stowd_core::{
-    Error, Result, containers, content, diff, events, images, introspection, leases, namespaces,
-    streaming,
+    Error, Result, containers, content, diff, events, images, introspection, leases, mounts,
+    namespaces, streaming,
 };
 use stowd_metadata::Metadata;
 
@@ -69,7 +70,8 @@ impl Config {
 
         let drivers = drivers(&self, &mut plugins);
         let publisher: Arc<dyn Publisher> = exchange.clone();
-        let parts = stowd_metadata::Parts { blobs, drivers, publisher };
+        let mounter = mounter(&self, &mut plugins);
+        let parts = stowd_metadata::Parts { blobs, drivers, mounter, publisher };
         let metadata = Metadata::open(self.metadata.clone(), parts).await?;
         let _ = plugins
             .add("metadata.v1", "bolt")
@@ -177,6 +179,11 @@ impl Engine {
     /// Returns the lease store.
     pub fn leases(&self) -> Arc<dyn leases::Store> {
         self.metadata.leases()
+    }
+
+    /// Returns the manager of mounts.
+    pub fn mounts(&self) -> Arc<dyn mounts::Manager> {
+        self.metadata.mounts()
     }
 
     /// Returns the store of namespaces.
@@ -298,6 +305,31 @@ fn drivers(config: &Config, plugins: &mut Plugins) -> Vec<Arc<dyn Driver>> {
         plugins.skip("snapshotter.v1", id, "not built into this stowd yet");
     }
     drivers
+}
+
+/// Makes what performs the mounts of the mount manager, or says why it does not work.
+fn mounter(config: &Config, plugins: &mut Plugins) -> Option<Arc<dyn Mounter>> {
+    const KIND: &str = "mount-manager.v1";
+    plugins.skip("mount-handler.v1", "erofs", "not built into this stowd yet");
+    if config.is_disabled("io.containerd.mount-manager.v1", "bolt") {
+        return None;
+    }
+    let opened = stowd_mount::Activator::open(stowd_mount::manager::Config {
+        targets: config.state.join("io.containerd.mount-manager.v1.bolt/t"),
+        roots: vec![config.root.clone()],
+    });
+    match opened {
+        Ok(activator) => {
+            let _ = plugins.add(KIND, "bolt").requires(&["metadata.v1", "mount-handler.v1"]);
+            plugins.add_all("grpc.v1", &["mounts"], &[KIND]);
+            Some(Arc::new(activator))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "skipping the mount manager");
+            plugins.skip(KIND, "bolt", &error.to_string());
+            None
+        }
+    }
 }
 
 /// Records the services, which have no parts of their own.

@@ -24,7 +24,7 @@ const NEEDS: &[(&str, &[&str])] = &[
         &["grpc.v1.introspection", "service.v1.introspection-service"],
     ),
     ("containerd.services.leases.v1.", &["grpc.v1.leases", "lease.v1.manager"]),
-    ("containerd.services.mounts.v1.", &["grpc.v1.mounts"]),
+    ("containerd.services.mounts.v1.", &["grpc.v1.mounts", "mount-manager.v1.bolt"]),
     (
         "containerd.services.namespaces.v1.",
         &["grpc.v1.namespaces", "service.v1.namespaces-service"],

@@ -136,6 +136,11 @@ impl Engine {
         ))
         .add_service(limited!(
             config,
+            api::mounts::v1::mounts_server::MountsServer<_>,
+            services::mounts::Service(self.mounts())
+        ))
+        .add_service(limited!(
+            config,
             api::content::v1::content_server::ContentServer<_>,
             services::content::Service(self.content())
         ))

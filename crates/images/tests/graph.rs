@@ -30,7 +30,7 @@ impl Bench {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let blobs = stowd_content::open(folder.path().join("content")).await.unwrap();
-        let parts = Parts { blobs, drivers: Vec::new(), publisher: Arc::new(Deaf) };
+        let parts = Parts { blobs, drivers: Vec::new(), mounter: None, publisher: Arc::new(Deaf) };
         let config = stowd_metadata::Config::new(folder.path().join("metadata"));
         let metadata = Metadata::open(config, parts).await.unwrap();
         let scope = Scope::new(Namespace::new("n").unwrap());

@@ -17,6 +17,7 @@ use stowd_core::events::Event;
 use stowd_core::{Digest, Error, Labels, Result, labels};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::activations;
 use crate::content;
 use crate::database::Read as _;
 use crate::inner::Inner;
@@ -25,10 +26,10 @@ use crate::leases;
 use crate::mark::{Marks, namespace_of};
 use crate::queue::Observer;
 use crate::reconcile;
-use crate::record::{IngestRecord, SnapshotRecord};
+use crate::record::{ActivationRecord, IngestRecord, SnapshotRecord};
 use crate::remover::Remover;
 use crate::snapshots;
-use crate::transaction::{Effects, Transaction};
+use crate::transaction::{Effects, Freed, Transaction};
 use crate::{Collected, CollectorConfig};
 
 /// The longest time between two runs that nobody asked for.
@@ -305,6 +306,9 @@ async fn collect(inner: &Arc<Inner>) -> Result<(Collected, Option<SystemTime>)> 
         })
         .await?;
     let elapsed = start.elapsed();
+    // What could not be unmounted before may be now.
+    let strays = Freed { activations: activations::strays(inner).await?, ..Freed::default() };
+    inner.remover.remove(strays);
     let files = inner.remover.settle().await?;
     let next = {
         let inner = inner.clone();
@@ -352,6 +356,11 @@ fn sweep(tx: &mut Transaction<'_>, marks: &Marks, unwanted: Vec<Key>) -> Result<
                 let Some(record) = tx.get::<SnapshotRecord>(&key)? else { continue };
                 snapshots::forget(tx, &namespace, &snapshotter, &name, &record)?;
                 tx.publish(&namespace, Event::SnapshotRemove { key: name, snapshotter });
+            }
+            kind::ACTIVATION => {
+                let Some([_, name]) = key.parts() else { continue };
+                let Some(record) = tx.get::<ActivationRecord>(&key)? else { continue };
+                activations::forget(tx, &namespace, &name, &record)?;
             }
             _ => continue,
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream;
 use stowd_core::content::Blobs;
@@ -11,6 +11,7 @@ use stowd_core::snapshots::{Driver, TreeId};
 use stowd_core::{Chunks, Digest, Result};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::activations::Activations;
 use crate::database::{Database, Read as _};
 use crate::key::Key;
 use crate::queue::Queue;
@@ -31,8 +32,9 @@ pub(crate) struct Inner {
     pub(crate) sharing: Sharing,
     pub(crate) remover: Remover,
     pub(crate) collector: collector::Handle,
-    pub(crate) trees: Trees,
+    pub(crate) trees: Numbers<TreeId>,
     pub(crate) bytes: BytesLock,
+    pub(crate) activations: Activations,
 }
 
 /// Keeps blobs from being removed while they are committed.
@@ -74,43 +76,53 @@ impl BytesLock {
     }
 }
 
-/// File trees: their numbers, and which are on disk but not recorded yet.
-#[derive(Default)]
-pub(crate) struct Trees {
+/// Numbers of things on disk, and which of these are there but not recorded, or no longer.
+pub(crate) struct Numbers<I> {
     last: AtomicU64,
-    making: Mutex<BTreeSet<TreeId>>,
+    working: Mutex<BTreeSet<I>>,
+    wrap: fn(u64) -> I,
 }
 
-/// A tree in the making. Until this is dropped, the tree counts as wanted.
-pub(crate) struct Making<'a> {
-    trees: &'a Trees,
-    pub(crate) id: TreeId,
+/// A number that is worked on. Until this is dropped, what is on disk under it counts as wanted.
+pub(crate) struct Working<'a, I: Ord + Copy> {
+    numbers: &'a Numbers<I>,
+    pub(crate) id: I,
 }
 
-impl Trees {
+impl<I: Ord + Copy> Numbers<I> {
     /// Makes the books, given the highest number that may be on disk.
-    pub(crate) fn new(last: u64) -> Self {
-        Self { last: AtomicU64::new(last), making: Mutex::default() }
+    pub(crate) fn new(last: u64, wrap: fn(u64) -> I) -> Self {
+        Self { last: AtomicU64::new(last), working: Mutex::default(), wrap }
     }
 
     /// Gives out a number.
-    pub(crate) fn begin(&self) -> Making<'_> {
+    pub(crate) fn begin(&self) -> Working<'_, I> {
         // Listed before it can be on disk, and in one step with its number: whoever then looks for
-        // trees without records finds it here.
-        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = TreeId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
-        making.insert(id);
-        Making { trees: self, id }
+        // what has no record finds it here.
+        let mut working = self.lock();
+        let id = (self.wrap)(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        working.insert(id);
+        Working { numbers: self, id }
     }
 
-    pub(crate) fn in_making(&self) -> BTreeSet<TreeId> {
-        self.making.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Works on a number that was given out before.
+    pub(crate) fn again(&self, id: I) -> Working<'_, I> {
+        self.lock().insert(id);
+        Working { numbers: self, id }
+    }
+
+    pub(crate) fn in_work(&self) -> BTreeSet<I> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<I>> {
+        self.working.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Making<'_> {
+impl<I: Ord + Copy> Drop for Working<'_, I> {
     fn drop(&mut self) {
-        self.trees.making.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.numbers.lock().remove(&self.id);
     }
 }
 

@@ -17,6 +17,7 @@
 //! | `C` | namespace, id | container |
 //! | `S` | namespace, snapshotter, name | snapshot |
 //! | `K` | namespace, snapshotter, parent, child | a snapshot's children |
+//! | `A` | namespace, name | activation of mounts |
 //! | `T` | snapshotter, number in 16 hexadecimal digits | a file tree's owner |
 
 use stowd_core::leases::Resource;
@@ -37,6 +38,7 @@ pub(crate) mod kind {
     pub(crate) const SNAPSHOT: u8 = b'S';
     pub(crate) const CHILD: u8 = b'K';
     pub(crate) const TREE: u8 = b'T';
+    pub(crate) const ACTIVATION: u8 = b'A';
 }
 
 /// A record's key, or what several keys begin with.
@@ -157,6 +159,10 @@ pub(crate) fn child(namespace: &Namespace, snapshotter: &str, parent: &str, chil
 
 pub(crate) fn children(namespace: &Namespace, snapshotter: &str, parent: &str) -> Key {
     Key::new(kind::CHILD, [namespace.as_str(), snapshotter, parent])
+}
+
+pub(crate) fn activation(namespace: &Namespace, name: &str) -> Key {
+    Key::new(kind::ACTIVATION, [namespace.as_str(), name])
 }
 
 pub(crate) fn tree(snapshotter: &str, id: TreeId) -> Key {

@@ -9,6 +9,7 @@ use stowd_core::images::Collect;
 use stowd_core::leases::{Lease, Resource, Store};
 use stowd_core::{Digest, Error, Labels, Namespace, Result, Scope, labels};
 
+use crate::activations::MOUNTS;
 use crate::collector::expiry;
 use crate::database::{Read as _, decode};
 use crate::fields;
@@ -108,7 +109,10 @@ impl Store for Leases {
             let mut resources = Vec::new();
             let prefix = Key::new(kind::RESOURCE, [scope.namespace.as_str(), id]);
             view.walk(&prefix, None, |key, _| {
-                if let Some([_, _, kind, id]) = key::parts(key) {
+                // As in containerd, a lease keeps the mounts made under it and does not tell of them.
+                if let Some([_, _, kind, id]) = key::parts(key)
+                    && kind != MOUNTS
+                {
                     resources.push(Resource { kind, id });
                 }
                 Ok(std::ops::ControlFlow::Continue(()))

@@ -12,7 +12,7 @@
 //! answered, and its events published, after it.
 //!
 //! Files and records change in an order that leaves, after a crash, files without records and
-//! never the reverse: bytes and trees are made before their record and removed after it. The first
+//! never the reverse: bytes, trees and mounts are made before their record and removed after it. The first
 //! collection looks for such files and removes them (`reconcile`); `collector` finds records that
 //! nothing refers to any more (`mark`), and `remover` removes their files.
 
@@ -23,9 +23,11 @@ use std::time::Duration;
 
 use stowd_core::content::Blobs;
 use stowd_core::events::Publisher;
-use stowd_core::snapshots::{Driver, Snapshotters};
+use stowd_core::mounts::Mounter;
+use stowd_core::snapshots::{Driver, Snapshotters, TreeId};
 use stowd_core::{Error, Result};
 
+mod activations;
 mod backend;
 mod collector;
 mod containers;
@@ -46,9 +48,10 @@ mod remover;
 mod snapshots;
 mod transaction;
 
+use crate::activations::Activations;
 use crate::collector::Watcher;
 use crate::database::Database;
-use crate::inner::{BytesLock, Inner, Trees};
+use crate::inner::{BytesLock, Inner, Numbers};
 use crate::queue::Queue;
 use crate::remover::Remover;
 
@@ -98,6 +101,8 @@ pub struct Parts {
     pub blobs: Arc<dyn Blobs>,
     /// The snapshot drivers; their names become the snapshotters' names.
     pub drivers: Vec<Arc<dyn Driver>>,
+    /// What makes the mounts of activations, where there is any.
+    pub mounter: Option<Arc<dyn Mounter>>,
     /// Where events go after their commit.
     pub publisher: Arc<dyn Publisher>,
 }
@@ -105,9 +110,9 @@ pub struct Parts {
 /// What a garbage collection did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// Leases, images, ingests, blobs and snapshots that were removed from the database.
+    /// Leases, images, ingests, blobs, snapshots and activations that were removed from the database.
     pub objects: u64,
-    /// Blobs, ingests and file trees that were removed from disk.
+    /// Blobs, ingests and file trees that were removed from disk, and activations that were unmounted.
     pub files: u64,
     /// How long marking and sweeping the database took, without the removal of files.
     pub elapsed: Duration,
@@ -133,6 +138,7 @@ impl Metadata {
                 .map_err(|error| Error::internal(format_args!("open the database: {error}")))??;
         let database = Arc::new(database);
         let last = reconcile::last_tree(&database, &parts.drivers).await?;
+        let activations = Activations::open(&database, parts.mounter).await?;
         let (remover, work) = Remover::new();
         let (collector, signals) = collector::Handle::new();
         let watcher = Watcher { collector: collector.clone(), remover: remover.clone() };
@@ -147,9 +153,11 @@ impl Metadata {
             sharing: config.sharing,
             remover,
             collector,
-            trees: Trees::new(last),
+            trees: Numbers::new(last, TreeId),
             bytes: BytesLock::default(),
+            activations,
         });
+        activations::forget_broken(&inner).await?;
         tokio::spawn(remover::run(Arc::downgrade(&inner), work));
         let collecting =
             collector::run(Arc::downgrade(&inner), config.collector, config.root, signals);
@@ -185,6 +193,11 @@ impl Metadata {
     /// Returns the lease store.
     pub fn leases(&self) -> Arc<dyn stowd_core::leases::Store> {
         Arc::new(leases::Leases(self.inner.clone()))
+    }
+
+    /// Returns the manager of mounts; without a mounter it has nothing to do, ever.
+    pub fn mounts(&self) -> Arc<dyn stowd_core::mounts::Manager> {
+        Arc::new(activations::Mounts(self.inner.clone()))
     }
 
     /// Returns the store of namespaces.

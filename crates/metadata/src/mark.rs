@@ -5,7 +5,8 @@
 //! and snapshots with a `containerd.io/gc.root` label. References lead from a lease to its
 //! resources, from an image to its target, from a snapshot to its parent, from a container to its
 //! snapshot, from an ingest to the blob that it will be, and along `containerd.io/gc.ref.*` labels
-//! of all of them; `containerd.io/gc.bref.*` labels lead the other way. From what a flat lease names,
+//! of all of them; `containerd.io/gc.bref.*` labels lead the other way. An activation of mounts is never
+//! a root and refers to nothing; of its labels only those that lead back count. From what a flat lease names,
 //! only an image's target and a snapshot's parents are reached, no labels. No reference leaves its
 //! namespace.
 
@@ -16,11 +17,13 @@ use std::time::SystemTime;
 use stowd_core::leases::Resource;
 use stowd_core::{Digest, Labels, Namespace, Result, labels};
 
+use crate::activations::MOUNTS;
 use crate::collector::expiry;
 use crate::database::{Read, decode};
 use crate::key::{self, Key, kind};
 use crate::record::{
-    BlobRecord, ContainerReferences, ImageRecord, IngestRecord, LeaseRecord, SnapshotRecord, time,
+    ActivationRecord, BlobRecord, ContainerReferences, ImageRecord, IngestRecord, LeaseRecord,
+    SnapshotRecord, time,
 };
 
 /// What is wanted so far.
@@ -40,9 +43,15 @@ impl Marks {
     pub(crate) fn all(read: &impl Read, now: SystemTime) -> Result<(Self, Vec<Key>)> {
         let mut marks = Self::default();
         let mut objects = Vec::new();
-        for kind in
-            [kind::LEASE, kind::IMAGE, kind::CONTAINER, kind::INGEST, kind::BLOB, kind::SNAPSHOT]
-        {
+        for kind in [
+            kind::LEASE,
+            kind::IMAGE,
+            kind::CONTAINER,
+            kind::INGEST,
+            kind::BLOB,
+            kind::SNAPSHOT,
+            kind::ACTIVATION,
+        ] {
             read.walk(&Key::new::<0>(kind, []), None, |bytes, value| {
                 let key = Key::from_bytes(bytes);
                 if marks.look(&key, value, now)? {
@@ -109,6 +118,7 @@ impl Marks {
                 let root = is_root(&record.labels);
                 (record.labels, root)
             }
+            kind::ACTIVATION => (decode::<ActivationRecord>(bytes, value)?.labels, false),
             _ => return Ok(false),
         };
         if let Some(namespace) = namespace_of(key) {
@@ -212,10 +222,13 @@ fn references(
     found.extend(labels.iter().filter_map(|(label, value)| {
         let content = behind(label, labels::GC_REF_CONTENT);
         let image = behind(label, labels::GC_REF_IMAGE);
+        let mount = behind(label, labels::GC_REF_MOUNT);
         if content {
             Some(key::blob(&namespace, &value.parse::<Digest>().ok()?))
         } else if image {
             Some(key::image(&namespace, value))
+        } else if mount {
+            Some(key::activation(&namespace, value))
         } else {
             let snapshotter = label.strip_prefix(labels::GC_REF_SNAPSHOT)?;
             Some(key::snapshot(&namespace, snapshotter.split('/').next()?, value))
@@ -278,6 +291,7 @@ fn resource(namespace: &Namespace, resource: &Resource) -> Option<Key> {
         }
         None if resource.kind == "ingests" => Some(key::ingest(namespace, &resource.id)),
         None if resource.kind == "images" => Some(key::image(namespace, &resource.id)),
+        None if resource.kind == MOUNTS => Some(key::activation(namespace, &resource.id)),
         _ => None,
     }
 }

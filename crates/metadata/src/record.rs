@@ -10,6 +10,8 @@ use stowd_core::containers::{Container, Runtime};
 use stowd_core::content;
 use stowd_core::images::Image;
 use stowd_core::leases::Lease;
+use stowd_core::mount::Mount;
+use stowd_core::mounts::{Activation, ActiveMount};
 use stowd_core::snapshots::{self, Kind, TreeId, Usage};
 use stowd_core::{Any, Descriptor, Digest, Error, Labels, Result};
 
@@ -176,6 +178,48 @@ pub(crate) struct TreeRecord {
     pub(crate) name: String,
 }
 
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ActivationRecord {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub(crate) labels: Labels,
+    #[prost(sfixed64, tag = "2")]
+    pub(crate) created: i64,
+    /// Its number in the mounter.
+    #[prost(uint64, tag = "3")]
+    pub(crate) id: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) active: Vec<ActiveRecord>,
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) system: Vec<MountRecord>,
+    /// The lease that it was made under.
+    #[prost(string, optional, tag = "6")]
+    pub(crate) lease: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ActiveRecord {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) mount: Option<MountRecord>,
+    #[prost(sfixed64, optional, tag = "2")]
+    pub(crate) mounted: Option<i64>,
+    #[prost(string, tag = "3")]
+    pub(crate) point: String,
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub(crate) data: Labels,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MountRecord {
+    #[prost(string, tag = "1")]
+    pub(crate) kind: String,
+    #[prost(string, tag = "2")]
+    pub(crate) source: String,
+    #[prost(string, tag = "3")]
+    pub(crate) target: String,
+    #[prost(string, repeated, tag = "4")]
+    pub(crate) options: Vec<String>,
+}
+
 /// A record that is only there.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Mark {}
@@ -329,6 +373,49 @@ impl SnapshotRecord {
 
     pub(crate) fn usage(&self) -> Usage {
         Usage { inodes: self.inodes, size: self.size }
+    }
+}
+
+impl ActivationRecord {
+    pub(crate) fn activation(self, name: String) -> Activation {
+        Activation {
+            name,
+            active: self.active.into_iter().map(ActiveRecord::active_mount).collect(),
+            system: self.system.into_iter().map(MountRecord::mount).collect(),
+            labels: self.labels,
+        }
+    }
+}
+
+impl ActiveRecord {
+    pub(crate) fn from_active_mount(made: &ActiveMount) -> Self {
+        Self {
+            mount: Some(MountRecord::from_mount(&made.mount)),
+            mounted: made.mounted.map(nanos),
+            point: made.point.clone(),
+            data: made.data.clone(),
+        }
+    }
+
+    fn active_mount(self) -> ActiveMount {
+        ActiveMount {
+            mount: self.mount.unwrap_or_default().mount(),
+            mounted: self.mounted.map(time),
+            point: self.point,
+            data: self.data,
+        }
+    }
+}
+
+impl MountRecord {
+    pub(crate) fn from_mount(mount: &Mount) -> Self {
+        let Mount { kind, source, target, options } = mount.clone();
+        Self { kind, source, target, options }
+    }
+
+    fn mount(self) -> Mount {
+        let Self { kind, source, target, options } = self;
+        Mount { kind, source, target, options }
     }
 }
 

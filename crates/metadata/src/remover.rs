@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use stowd_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::activations;
 use crate::database::Read as _;
 use crate::inner::Inner;
 use crate::key;
@@ -31,7 +32,10 @@ impl Remover {
 
     /// Has files removed some time soon.
     pub(crate) fn remove(&self, freed: Freed) {
-        if !(freed.blobs.is_empty() && freed.ingests.is_empty() && freed.trees.is_empty()) {
+        let Freed { blobs, ingests, trees, activations } = &freed;
+        let nothing =
+            blobs.is_empty() && ingests.is_empty() && trees.is_empty() && activations.is_empty();
+        if !nothing {
             // Without a remover the next start finds them.
             let _ = self.0.send(Message::Freed(freed));
         }
@@ -88,6 +92,9 @@ async fn remove(inner: &Arc<Inner>, freed: Freed) -> u64 {
         if let Some(driver) = inner.drivers.get(&snapshotter) {
             count("tree", &tree.0, driver.remove(tree).await);
         }
+    }
+    for id in freed.activations {
+        count("mounts of an activation", &id.0, activations::undo(inner, id).await);
     }
     removed
 }

@@ -466,9 +466,9 @@ fn forget_name(
 
 /// Lists the trees on disk that no snapshot has and nobody is making.
 pub(crate) async fn orphans(inner: &Inner, driver: &Arc<dyn Driver>) -> Result<Vec<TreeId>> {
-    // In this order: a tree leaves `making` only when it is recorded or removed.
+    // In this order: a tree is no longer in work only when it is recorded or removed.
     let on_disk = driver.list().await?;
-    let making = inner.trees.in_making();
+    let making = inner.trees.in_work();
     inner.database.view(|view| {
         let mut orphans = Vec::new();
         for tree in on_disk {

@@ -8,6 +8,7 @@ use prost::Message;
 use redb::Table;
 use stowd_core::events::Event;
 use stowd_core::leases::Resource;
+use stowd_core::mounts::ActivationId;
 use stowd_core::snapshots::TreeId;
 use stowd_core::{Digest, Error, Namespace, Result, Scope};
 
@@ -51,6 +52,8 @@ pub(crate) struct Freed {
     pub(crate) ingests: Vec<String>,
     /// File trees, by snapshotter.
     pub(crate) trees: Vec<(String, TreeId)>,
+    /// Mounts of activations.
+    pub(crate) activations: Vec<ActivationId>,
 }
 
 /// What was written while a collection marks or sweeps.
@@ -223,5 +226,6 @@ fn counts(kind: u8) -> bool {
             | kind::BLOB
             | kind::CONTAINER
             | kind::SNAPSHOT
+            | kind::ACTIVATION
     )
 }

@@ -128,7 +128,7 @@ fn clear(root: &Path) -> Result<()> {
 }
 
 /// Reads the mount points out of a mount table (proc_pid_mountinfo(5)).
-fn targets(table: &[u8]) -> Vec<PathBuf> {
+pub(crate) fn targets(table: &[u8]) -> Vec<PathBuf> {
     table
         .split(|byte| *byte == b'\n')
         .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))

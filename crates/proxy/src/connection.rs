@@ -9,8 +9,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::call::{client, failed};
 use crate::{
-    containers, content, diff, events, images, introspection, leases, namespaces, snapshots,
-    streaming, tasks, transfer,
+    containers, content, diff, events, images, introspection, leases, mounts, namespaces,
+    snapshots, streaming, tasks, transfer,
 };
 
 /// How much a stream may be ahead of its reader: enough to keep a blob's transfer busy.
@@ -127,6 +127,11 @@ impl Connection {
     /// Returns the daemon's containers.
     pub fn containers(&self) -> containers::Containers {
         containers::Containers::new(self.channel())
+    }
+
+    /// Returns the daemon's manager of mounts.
+    pub fn mounts(&self) -> mounts::Mounts {
+        mounts::Mounts::new(self.channel())
     }
 
     /// Returns the daemon's leases.

@@ -34,11 +34,21 @@ pub enum Io {
     Direct,
 }
 
-/// A loop device in use. The device frees itself when it is neither open nor mounted any more.
+/// A loop device in use. The device frees itself when it is neither open nor mounted any more, unless
+/// it is [kept](LoopDevice::keep).
 #[derive(Debug)]
 pub struct LoopDevice {
     path: PathBuf,
-    _file: File,
+    file: File,
+}
+
+/// Which file a device is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backing {
+    /// The number of the file system's device, as the loop driver writes it.
+    pub device: u64,
+    /// The file's inode.
+    pub inode: u64,
 }
 
 impl LoopDevice {
@@ -77,7 +87,7 @@ impl LoopDevice {
             let result =
                 unsafe { libc::ioctl(device.as_fd().as_raw_fd(), CONFIGURE, &raw const config) };
             if result == 0 {
-                return Ok(Self { path, _file: device });
+                return Ok(Self { path, file: device });
             }
             let error = io::Error::last_os_error();
             // Another program took the device in between.
@@ -92,10 +102,76 @@ impl LoopDevice {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Returns which file the device is bound to.
+    ///
+    /// # Errors
+    /// When the device was freed meanwhile.
+    pub fn backing(&self) -> io::Result<Backing> {
+        status(&self.file).map(|info| info.backing())
+    }
+
+    /// Keeps the device bound when nobody has it open, until it is [released](release).
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn keep(self) -> io::Result<()> {
+        let info = status(&self.file)?;
+        set_status(&self.file, &Info { flags: info.flags & !FLAG_AUTOCLEAR, ..info })
+    }
+}
+
+/// Lets a kept device free itself when it is neither open nor mounted any more, if it is still bound
+/// to that file; says whether it is.
+///
+/// # Errors
+/// When the device cannot be opened or changed.
+pub fn release(device: &Path, backing: Backing) -> io::Result<bool> {
+    let Some((file, info)) = bound(device, backing)? else { return Ok(false) };
+    set_status(&file, &Info { flags: info.flags | FLAG_AUTOCLEAR, ..info })?;
+    Ok(true)
+}
+
+/// Says whether a device is bound to that file.
+///
+/// # Errors
+/// When the device cannot be opened.
+pub fn is_bound(device: &Path, backing: Backing) -> io::Result<bool> {
+    Ok(bound(device, backing)?.is_some())
+}
+
+fn bound(device: &Path, backing: Backing) -> io::Result<Option<(File, Info)>> {
+    let file = match File::open(device) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match status(&file) {
+        Ok(info) if info.backing() == backing => Ok(Some((file, info))),
+        Ok(_) => Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENOTTY)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn status(device: &File) -> io::Result<Info> {
+    let mut info = Info::default();
+    // SAFETY: `info` is a loop_info64 of this kernel interface, which the call fills in, and outlives
+    // the call.
+    let result = unsafe { libc::ioctl(device.as_fd().as_raw_fd(), GET_STATUS64, &raw mut info) };
+    if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
+}
+
+fn set_status(device: &File, info: &Info) -> io::Result<()> {
+    // SAFETY: `info` is a loop_info64 of this kernel interface, only read, and outlives the call.
+    let result = unsafe { libc::ioctl(device.as_fd().as_raw_fd(), SET_STATUS64, &raw const *info) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 const CTL_GET_FREE: libc::Ioctl = 0x4C82;
 const CONFIGURE: libc::Ioctl = 0x4C0A;
+const SET_STATUS64: libc::Ioctl = 0x4C04;
+const GET_STATUS64: libc::Ioctl = 0x4C05;
 const FLAG_READ_ONLY: u32 = 1;
 const FLAG_AUTOCLEAR: u32 = 4;
 const FLAG_DIRECT_IO: u32 = 16;
@@ -124,6 +200,12 @@ struct Info {
     crypt_name: [u8; 64],
     encrypt_key: [u8; 32],
     init: [u64; 2],
+}
+
+impl Info {
+    fn backing(&self) -> Backing {
+        Backing { device: self.device, inode: self.inode }
+    }
 }
 
 impl Default for Info {

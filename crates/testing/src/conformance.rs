@@ -26,6 +26,7 @@ pub mod diff;
 pub mod events;
 pub mod images;
 pub mod leases;
+pub mod mounts;
 pub mod snapshots;
 pub mod tasks;
 

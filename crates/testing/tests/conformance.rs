@@ -11,7 +11,7 @@ use stowd_core::leases::Store as _;
 use stowd_core::{Labels, Namespace, Scope};
 use stowd_proxy::Connection;
 use stowd_testing::conformance::{
-    self, containers, content, diff, events, images, leases, snapshots, tasks,
+    self, containers, content, diff, events, images, leases, mounts, snapshots, tasks,
 };
 use stowd_testing::daemon::Kind;
 use stowd_testing::gates::met;
@@ -96,6 +96,29 @@ async fn leases(kind: Kind) {
         snapshotter_name: "native".to_owned(),
         scope: bench.scope(),
         other: bench.scope(),
+    })
+    .await;
+}
+
+/// Not for containerd 2.1, which has no such service.
+async fn mounts(kind: Kind) {
+    let bench = Bench::new(kind).await;
+    conformance::run("mounts", mounts::CHECKS, async |check| {
+        // Transformers work below the daemon's root only.
+        let folder = bench.daemon.root().join("mounts").join(check);
+        std::fs::create_dir_all(&folder).unwrap();
+        mounts::Subject {
+            mounts: Arc::new(bench.connection.mounts()),
+            leases: Arc::new(bench.connection.leases()),
+            containers: Arc::new(bench.connection.containers()),
+            content: Arc::new(bench.connection.content()),
+            images: Arc::new(bench.connection.images()),
+            snapshotter: Arc::new(bench.connection.snapshotter("native")),
+            snapshotter_name: "native".to_owned(),
+            scope: bench.scope(),
+            other: bench.scope(),
+            folder,
+        }
     })
     .await;
 }
@@ -202,6 +225,6 @@ suites!(containerd, Kind::Containerd(Version::V2), &[Need::Root, Need::Clients, 
 );
 
 suites!(stowd, Kind::Stowd, &[Need::Root, Need::Clients, Need::Overlayfs, Need::Stowd];
-    content, images, containers, leases, snapshots_overlayfs, snapshots_native,
+    content, images, containers, leases, mounts, snapshots_overlayfs, snapshots_native,
     diff_overlayfs, diff_native, events, tasks,
 );

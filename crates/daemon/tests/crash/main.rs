@@ -17,6 +17,7 @@ use stowd_testing::process::wait_for;
 use stowd_testing::{Daemon, Registry, Scratch, leaks, need};
 
 mod chance;
+mod mounts;
 mod work;
 
 use chance::Chance;

@@ -143,7 +143,11 @@ pub(crate) async fn open_with(
     )?;
     let drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(native), Arc::new(overlay)];
     let blobs = stowd_content::open(folder.join("content")).await?;
-    let parts = Parts { blobs, drivers, publisher };
+    let mounter = stowd_mount::Activator::open(stowd_mount::manager::Config {
+        targets: folder.join("targets"),
+        roots: vec![folder.join("root")],
+    })?;
+    let parts = Parts { blobs, drivers, mounter: Some(Arc::new(mounter)), publisher };
     Metadata::open(config, parts).await
 }
 

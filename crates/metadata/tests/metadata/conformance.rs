@@ -1,6 +1,6 @@
 //! The rules of the contracts, on the database over the real blob store and the real drivers.
 
-use stowd_testing::conformance::{self, containers, content, images, leases, snapshots};
+use stowd_testing::conformance::{self, containers, content, images, leases, mounts, snapshots};
 
 use crate::bench::Bench;
 
@@ -49,6 +49,29 @@ async fn leases_and_collection_keep_their_rules() {
         snapshotter_name: "native".to_owned(),
         scope: bench.scope(),
         other: bench.scope(),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mounts_keep_their_rules() {
+    stowd_testing::need!(root, overlayfs);
+    let bench = Bench::new().await;
+    conformance::run("mounts", mounts::CHECKS, async |check| {
+        let folder = bench.folder().join("root").join(check);
+        std::fs::create_dir_all(&folder).unwrap();
+        mounts::Subject {
+            mounts: bench.metadata.mounts(),
+            leases: bench.metadata.leases(),
+            containers: bench.metadata.containers(),
+            content: bench.metadata.content(),
+            images: bench.metadata.images(),
+            snapshotter: bench.native(),
+            snapshotter_name: "native".to_owned(),
+            scope: bench.scope(),
+            other: bench.scope(),
+            folder,
+        }
     })
     .await;
 }

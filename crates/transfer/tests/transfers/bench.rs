@@ -48,7 +48,7 @@ impl Bench {
         .unwrap();
         let drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(native), Arc::new(overlay)];
         let blobs = stowd_content::open(folder.path().join("content")).await.unwrap();
-        let parts = Parts { blobs, drivers, publisher: Arc::new(Deaf) };
+        let parts = Parts { blobs, drivers, mounter: None, publisher: Arc::new(Deaf) };
         let config = stowd_metadata::Config::new(folder.path().join("metadata"));
         let metadata = Metadata::open(config, parts).await.unwrap();
         let unroller = Arc::new(Unroller::new(metadata.content()));
