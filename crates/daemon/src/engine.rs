@@ -103,10 +103,12 @@ impl Config {
                 timeouts: self.timeouts,
             },
             metadata.containers(),
+            metadata.mounts(),
             exchange.clone(),
         )?;
         plugins.add_all("shim.v1", &["manager"], &["event.v1", "metadata.v1"]);
-        let _ = plugins.add("runtime.v2", "task").requires(&["shim.v1"]).on_host();
+        let _ =
+            plugins.add("runtime.v2", "task").requires(&["shim.v1", "mount-manager.v1"]).on_host();
 
         let transfer = Arc::new(stowd_transfer::Local::new(
             stowd_transfer::Parts {

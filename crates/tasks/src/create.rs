@@ -35,6 +35,8 @@ impl Inner {
         let options = options.or(container.runtime.options);
         let json = container.spec.map(|spec| spec.value).unwrap_or_default();
         let made = async {
+            let mut create = create;
+            create.rootfs = self.activate(&scope, &task.id, create.rootfs).await?;
             let program = self.programs.find(&self.config, &runtime).await;
             let program =
                 program.context(|| "failed to start shim: failed to resolve runtime path")?;
@@ -208,12 +210,14 @@ impl Inner {
         }
     }
 
-    /// Removes a task's bundle, and says so if that fails: nobody else could do anything about it.
+    /// Removes a task's bundle and what was mounted for it, and says so if that fails: nobody else could
+    /// do anything about it.
     pub(crate) async fn remove_bundle(&self, task: &Task) {
         let bundle = task.bundle.clone();
         if let Err(error) = blocking(move || bundle.remove()).await {
             tracing::warn!(%error, id = task.id, "did not remove a bundle");
         }
+        self.deactivate(task).await;
     }
 }
 

@@ -12,10 +12,11 @@
 //! # async fn example(
 //! #     config: stowd_tasks::Config,
 //! #     containers: Arc<dyn stowd_core::containers::Store>,
+//! #     mounts: Arc<dyn stowd_core::mounts::Manager>,
 //! #     exchange: Arc<dyn stowd_core::events::Exchange>,
 //! #     envelope: stowd_core::events::Envelope,
 //! # ) -> stowd_core::Result<()> {
-//! let manager = stowd_tasks::Manager::new(config, containers, exchange)?;
+//! let manager = stowd_tasks::Manager::new(config, containers, mounts, exchange)?;
 //! // The ttrpc socket must be served before this, or shims cannot deliver what they held back:
 //! manager.restore().await;
 //! // for every `Forward` on the ttrpc socket, in its order, instead of Exchange::forward:
@@ -67,6 +68,7 @@ mod info;
 mod manager;
 mod program;
 mod restore;
+mod rootfs;
 mod sealed;
 mod shim;
 mod spec;

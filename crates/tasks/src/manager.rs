@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use stowd_core::containers;
 use stowd_core::events::{Envelope, Event, Exchange};
+use stowd_core::mounts;
 use stowd_core::tasks::Exit;
 use stowd_core::{Error, Namespace, Result, Scope};
 
@@ -31,6 +32,7 @@ pub struct Manager {
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) containers: Arc<dyn containers::Store>,
+    pub(crate) mounts: Arc<dyn mounts::Manager>,
     pub(crate) exchange: Arc<dyn Exchange>,
     pub(crate) programs: Programs,
     pub(crate) sealed: Sealed,
@@ -61,6 +63,7 @@ impl Manager {
     pub fn new(
         config: Config,
         containers: Arc<dyn containers::Store>,
+        mounts: Arc<dyn mounts::Manager>,
         exchange: Arc<dyn Exchange>,
     ) -> Result<Arc<Self>> {
         bundle::prepare(&config)?;
@@ -69,6 +72,7 @@ impl Manager {
             env: environment(&config),
             config,
             containers,
+            mounts,
             exchange,
             programs: Programs::default(),
             sealed: Sealed::default(),

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use stowd_core::containers::{Container, Runtime, Store as _};
 use stowd_core::images::Collect;
 use stowd_core::leases::Store as _;
 use stowd_core::mount::Mount;
 use stowd_core::mounts::{Activation, Extent, Manager as _, Options};
-use stowd_core::{Labels, Namespace, Scope};
+use stowd_core::tasks::{Create, Tasks as _};
+use stowd_core::{Any, Labels, Namespace, Scope};
 use stowd_proxy::Connection;
+use stowd_testing::image::Layer;
 use stowd_testing::process::{Run, wait_for};
 use stowd_testing::{Daemon, Scratch, leaks, need};
 
@@ -230,5 +233,97 @@ async fn activations_outlive_the_daemon_but_not_their_mounts() {
     for name in ["kept", "lost"] {
         mounts.deactivate(&held, name).await.unwrap();
     }
+    assert_nothing_remains(&daemon, "");
+}
+
+/// A spec whose process ends with 7 where the root has a `file`.
+fn spec(scope: &Scope) -> serde_json::Value {
+    let namespaces: Vec<_> =
+        ["pid", "mount"].iter().map(|kind| serde_json::json!({ "type": kind })).collect();
+    serde_json::json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": { "uid": 0, "gid": 0 },
+            "args": ["sh", "-c", "test -e /file && exit 7"],
+            "env": ["PATH=/bin"],
+            "cwd": "/",
+        },
+        "root": { "path": "rootfs", "readonly": true },
+        "mounts": [
+            { "destination": "/proc", "type": "proc", "source": "proc" },
+            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs" },
+        ],
+        "linux": {
+            "cgroupsPath": format!("/{}/task", scope.namespace),
+            "namespaces": namespaces,
+        },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tasks_root_is_made_by_the_mount_manager_and_undone_with_it() {
+    need!(root, overlayfs, stowd);
+    let scratch = Scratch::new();
+    let mut daemon = Daemon::stowd(&scratch);
+    let (root, top) = (scratch.folder("busybox"), scratch.folder("top"));
+    let archive = scratch.join("busybox.tar");
+    std::fs::write(&archive, Layer::busybox().tar()).unwrap();
+    Run::program("tar")
+        .args(["-C".as_ref(), root.as_os_str(), "-xf".as_ref(), archive.as_os_str()])
+        .ok();
+    std::fs::write(top.join("file"), "").unwrap();
+    let scope = Scope::new(Namespace::new(daemon.namespace()).unwrap());
+    let connection = connect(&daemon).await;
+    let value = serde_json::to_vec(&spec(&scope)).unwrap().into();
+    let container = Container {
+        id: "c".to_owned(),
+        labels: Labels::new(),
+        image: String::new(),
+        runtime: Runtime { name: "io.containerd.runc.v2".to_owned(), options: None },
+        spec: Some(Any {
+            type_url: "types.containerd.io/opencontainers/runtime-spec/1/Spec".to_owned(),
+            value,
+        }),
+        snapshotter: String::new(),
+        snapshot_key: String::new(),
+        extensions: BTreeMap::new(),
+        sandbox_id: String::new(),
+        created: std::time::SystemTime::UNIX_EPOCH,
+        updated: std::time::SystemTime::UNIX_EPOCH,
+    };
+    connection.containers().create(&scope, container).await.unwrap();
+    let rootfs = vec![
+        mount("bind", root.to_str().unwrap(), &["rbind", "ro"]),
+        mount("bind", top.to_str().unwrap(), &["rbind", "ro"]),
+        mount("format/overlay", "overlay", &["lowerdir={{ overlay 1 0 }}"]),
+    ];
+    let create =
+        || Create { container_id: "c".to_owned(), rootfs: rootfs.clone(), ..Create::default() };
+    for killed in [false, true] {
+        let tasks = connect(&daemon).await.tasks();
+        tasks.create(&scope, create()).await.unwrap();
+        let active = connect(&daemon).await.mounts().info(&scope, "c").await.unwrap();
+        assert_eq!((active.active.len(), active.system.len()), (2, 1));
+        tasks.start(&scope, "c", "").await.unwrap();
+        if killed {
+            tokio::task::block_in_place(|| daemon.crash());
+        }
+        let connection = connect(&daemon).await;
+        // Nothing but the container keeps it.
+        connection.leases().create(&scope, "collect", Labels::new()).await.unwrap();
+        connection.leases().delete(&scope, "collect", Collect::BeforeReturn).await.unwrap();
+        assert_eq!(missing(&active), None);
+        assert_eq!(connection.tasks().wait(&scope, "c", "").await.unwrap().status, 7);
+        connection.tasks().delete(&scope, "c", "").await.unwrap();
+        assert!(connection.mounts().info(&scope, "c").await.unwrap_err().is_not_found());
+        assert_nothing_remains(&daemon, "");
+    }
+    // A creation that fails undoes them, too.
+    let connection = connect(&daemon).await;
+    let mut wrong = create();
+    wrong.rootfs[2].options.push("no-such-option".to_owned());
+    assert!(connection.tasks().create(&scope, wrong).await.is_err());
+    assert!(connection.mounts().info(&scope, "c").await.unwrap_err().is_not_found());
+    connection.containers().delete(&scope, "c").await.unwrap();
     assert_nothing_remains(&daemon, "");
 }

@@ -15,8 +15,9 @@ use stowd_core::containers::{Container, Runtime, SPEC_TYPE, Store};
 use stowd_core::events::{Envelopes, Event, Exchange as _};
 use stowd_core::filters::Filters;
 use stowd_core::mount::Mount;
+use stowd_core::mounts;
 use stowd_core::tasks::{Create, Stdio, Tasks as _};
-use stowd_core::{Any, Error, Labels, Namespace, Result, Scope};
+use stowd_core::{Any, Chunks, Error, Labels, Namespace, Result, Scope};
 use stowd_events::Exchange;
 use stowd_tasks::{Config, Manager, Timeouts};
 use stowd_testing::conformance::tasks::Subject;
@@ -43,6 +44,34 @@ pub(crate) struct Bench {
     pub(crate) scope: Scope,
     pub(crate) root_file_system: PathBuf,
     pub(crate) scratch: Scratch,
+}
+
+/// A manager of mounts that never has anything to do.
+struct NoMounts;
+
+#[async_trait]
+impl mounts::Manager for NoMounts {
+    async fn activate(
+        &self,
+        _: &Scope,
+        _: &str,
+        _: Vec<Mount>,
+        _: mounts::Options,
+    ) -> Result<mounts::Activation> {
+        Err(Error::not_implemented("mounts that need no activation"))
+    }
+
+    async fn deactivate(&self, _: &Scope, name: &str) -> Result<()> {
+        Err(Error::not_found(name))
+    }
+
+    async fn info(&self, _: &Scope, name: &str) -> Result<mounts::Activation> {
+        Err(Error::not_found(name))
+    }
+
+    async fn list(&self, _: &Scope) -> Result<Chunks<mounts::Activation>> {
+        Ok(Box::pin(futures_util::stream::empty()))
+    }
 }
 
 /// A daemon's life: what ends with its process.
@@ -154,8 +183,13 @@ impl Life {
         let exchange = Arc::new(Exchange::new());
         let filter = format!("namespace=={},topic~=|^/tasks/|", bench.scope.namespace);
         let events = exchange.subscribe(Filters::parse(&[filter]).unwrap()).await.unwrap();
-        let manager =
-            Manager::new(bench.config.clone(), bench.containers.clone(), exchange.clone()).unwrap();
+        let manager = Manager::new(
+            bench.config.clone(),
+            bench.containers.clone(),
+            Arc::new(NoMounts),
+            exchange.clone(),
+        )
+        .unwrap();
         let _ = std::fs::remove_file(&bench.config.ttrpc_address);
         let listener = tokio::net::UnixListener::bind(&bench.config.ttrpc_address).unwrap();
         let service: Arc<dyn Service> = Arc::new(Forward(manager.clone()));
