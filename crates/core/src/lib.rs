@@ -31,6 +31,7 @@ pub mod platform;
 pub mod progress;
 pub mod reference;
 pub mod registry;
+pub mod sandboxes;
 pub mod scope;
 pub mod snapshots;
 pub mod streaming;

@@ -12,7 +12,7 @@ use stowd_core::tasks::Tasks;
 use stowd_core::transfer::Transfer;
 use stowd_core::{
     Error, Result, containers, content, diff, events, images, introspection, leases, mounts,
-    namespaces, streaming,
+    namespaces, sandboxes, streaming,
 };
 use stowd_metadata::Metadata;
 
@@ -85,6 +85,7 @@ impl Config {
             );
         plugins.add_all("gc.v1", &["scheduler"], &["metadata.v1"]);
         plugins.add_all("lease.v1", &["manager"], &["metadata.v1"]);
+        plugins.add_all("sandbox.store.v1", &["local"], &["metadata.v1"]);
 
         let differ = Arc::new(stowd_diff::Walking::new(metadata.content(), self.diff.clone()));
         let _ = plugins.add("differ.v1", "walking").requires(&["metadata.v1"]).on_host();
@@ -176,6 +177,11 @@ impl Engine {
     /// Returns the container store.
     pub fn containers(&self) -> Arc<dyn containers::Store> {
         self.metadata.containers()
+    }
+
+    /// Returns the store of sandboxes.
+    pub fn sandboxes(&self) -> Arc<dyn sandboxes::Store> {
+        self.metadata.sandboxes()
     }
 
     /// Returns the lease store.
@@ -364,6 +370,7 @@ fn services(plugins: &mut Plugins) {
         "version",
     ];
     plugins.add_all("grpc.v1", &faces, &["service.v1"]);
+    plugins.add_all("grpc.v1", &["sandboxes"], &["sandbox.store.v1"]);
 }
 
 fn folder(path: &Path, mode: u32) -> Result<()> {

@@ -156,6 +156,11 @@ impl Engine {
         ))
         .add_service(limited!(
             config,
+            api::sandbox::v1::store_server::StoreServer<_>,
+            services::sandboxes::Service(self.sandboxes())
+        ))
+        .add_service(limited!(
+            config,
             api::snapshots::v1::snapshots_server::SnapshotsServer<_>,
             services::snapshots::Service(self.snapshotters())
         ))

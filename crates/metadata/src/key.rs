@@ -15,6 +15,7 @@
 //! | `B` | namespace, digest | blob |
 //! | `H` | digest, namespace, reference or nothing | who keeps a blob's bytes on disk |
 //! | `C` | namespace, id | container |
+//! | `P` | namespace, id | sandbox |
 //! | `S` | namespace, snapshotter, name | snapshot |
 //! | `K` | namespace, snapshotter, parent, child | a snapshot's children |
 //! | `A` | namespace, name | activation of mounts |
@@ -35,6 +36,7 @@ pub(crate) mod kind {
     pub(crate) const BLOB: u8 = b'B';
     pub(crate) const HOLDER: u8 = b'H';
     pub(crate) const CONTAINER: u8 = b'C';
+    pub(crate) const SANDBOX: u8 = b'P';
     pub(crate) const SNAPSHOT: u8 = b'S';
     pub(crate) const CHILD: u8 = b'K';
     pub(crate) const TREE: u8 = b'T';
@@ -147,6 +149,10 @@ pub(crate) fn holders(digest: &Digest) -> Key {
 
 pub(crate) fn container(namespace: &Namespace, id: &str) -> Key {
     Key::new(kind::CONTAINER, [namespace.as_str(), id])
+}
+
+pub(crate) fn sandbox(namespace: &Namespace, id: &str) -> Key {
+    Key::new(kind::SANDBOX, [namespace.as_str(), id])
 }
 
 pub(crate) fn snapshot(namespace: &Namespace, snapshotter: &str, name: &str) -> Key {

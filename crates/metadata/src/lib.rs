@@ -1,7 +1,7 @@
 //! The namespaced database over content and snapshot drivers.
 //!
 //! One transactional file keeps everything that stowd knows by name: namespaces, leases, images,
-//! containers, the labels of blobs, ingests and snapshots. [`Metadata::open`] puts it over a plain
+//! containers, sandboxes, the labels of blobs, ingests and snapshots. [`Metadata::open`] puts it over a plain
 //! blob store and the snapshot drivers and hands out the contracts' namespaced faces.
 //!
 //! # How it works
@@ -45,6 +45,7 @@ mod queue;
 mod reconcile;
 mod record;
 mod remover;
+mod sandboxes;
 mod snapshots;
 mod transaction;
 
@@ -188,6 +189,11 @@ impl Metadata {
     /// Returns the container store.
     pub fn containers(&self) -> Arc<dyn stowd_core::containers::Store> {
         Arc::new(containers::Containers(self.inner.clone()))
+    }
+
+    /// Returns the store of sandboxes.
+    pub fn sandboxes(&self) -> Arc<dyn stowd_core::sandboxes::Store> {
+        Arc::new(sandboxes::Sandboxes(self.inner.clone()))
     }
 
     /// Returns the lease store.

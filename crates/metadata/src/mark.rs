@@ -1,7 +1,7 @@
 //! Which records are wanted: follows references from the roots.
 //!
 //! The rules are containerd's (its documentation, "Garbage Collection"). Roots are leases that have
-//! not expired, images that have not expired, containers, ingests that have not expired, and blobs
+//! not expired, images that have not expired, containers, sandboxes, ingests that have not expired, and blobs
 //! and snapshots with a `containerd.io/gc.root` label. References lead from a lease to its
 //! resources, from an image to its target, from a snapshot to its parent, from a container to its
 //! snapshot, from an ingest to the blob that it will be, and along `containerd.io/gc.ref.*` labels
@@ -23,7 +23,7 @@ use crate::database::{Read, decode};
 use crate::key::{self, Key, kind};
 use crate::record::{
     ActivationRecord, BlobRecord, ContainerReferences, ImageRecord, IngestRecord, LeaseRecord,
-    SnapshotRecord, time,
+    SandboxLabels, SnapshotRecord, time,
 };
 
 /// What is wanted so far.
@@ -51,6 +51,7 @@ impl Marks {
             kind::BLOB,
             kind::SNAPSHOT,
             kind::ACTIVATION,
+            kind::SANDBOX,
         ] {
             read.walk(&Key::new::<0>(kind, []), None, |bytes, value| {
                 let key = Key::from_bytes(bytes);
@@ -104,6 +105,8 @@ impl Marks {
                 (record.labels, root)
             }
             kind::CONTAINER => (decode::<ContainerReferences>(bytes, value)?.labels, true),
+            // Nothing can name a sandbox, so that it has no references back.
+            kind::SANDBOX => return Ok(true),
             kind::INGEST => {
                 let record: IngestRecord = decode(bytes, value)?;
                 return Ok(record.expires.is_some_and(|at| time(at) > now));
@@ -201,6 +204,10 @@ fn references(
             if !record.snapshotter.is_empty() && !record.snapshot_key.is_empty() {
                 found.push(key::snapshot(&namespace, &record.snapshotter, &record.snapshot_key));
             }
+            record.labels
+        }
+        kind::SANDBOX => {
+            let Some(record) = read.get::<SandboxLabels>(key)? else { return Ok(found) };
             record.labels
         }
         kind::BLOB => {

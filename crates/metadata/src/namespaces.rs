@@ -103,7 +103,8 @@ impl Store for Namespaces {
                         held.join(", ")
                     )));
                 }
-                for below in [kind::LEASE, kind::RESOURCE] {
+                // Records of sandboxes do not keep a namespace, as in containerd.
+                for below in [kind::LEASE, kind::RESOURCE, kind::SANDBOX] {
                     tx.delete_below(&Key::new(below, [name.as_str()]))?;
                 }
                 end_ingests(tx, &name)?;

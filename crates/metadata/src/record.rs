@@ -12,6 +12,7 @@ use stowd_core::images::Image;
 use stowd_core::leases::Lease;
 use stowd_core::mount::Mount;
 use stowd_core::mounts::{Activation, ActiveMount};
+use stowd_core::sandboxes::Sandbox;
 use stowd_core::snapshots::{self, Kind, TreeId, Usage};
 use stowd_core::{Any, Descriptor, Digest, Error, Labels, Result};
 
@@ -134,6 +135,33 @@ pub(crate) struct ContainerReferences {
     pub(crate) snapshotter: String,
     #[prost(string, tag = "5")]
     pub(crate) snapshot_key: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SandboxRecord {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub(crate) labels: Labels,
+    #[prost(sfixed64, tag = "2")]
+    pub(crate) created: i64,
+    #[prost(sfixed64, tag = "3")]
+    pub(crate) updated: i64,
+    #[prost(string, tag = "4")]
+    pub(crate) sandboxer: String,
+    #[prost(string, tag = "5")]
+    pub(crate) runtime: String,
+    #[prost(message, optional, tag = "6")]
+    pub(crate) options: Option<AnyRecord>,
+    #[prost(message, optional, tag = "7")]
+    pub(crate) spec: Option<AnyRecord>,
+    #[prost(btree_map = "string, message", tag = "8")]
+    pub(crate) extensions: std::collections::BTreeMap<String, AnyRecord>,
+}
+
+/// The part of a [`SandboxRecord`] that garbage collection reads.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SandboxLabels {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub(crate) labels: Labels,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -317,6 +345,35 @@ impl ContainerRecord {
             snapshot_key: self.snapshot_key,
             extensions: self.extensions.into_iter().map(|(k, v)| (k, v.into_any())).collect(),
             sandbox_id: self.sandbox_id,
+            created: time(self.created),
+            updated: time(self.updated),
+        }
+    }
+}
+
+impl SandboxRecord {
+    pub(crate) fn from_sandbox(sandbox: &Sandbox) -> Self {
+        let extensions = sandbox.extensions.iter();
+        Self {
+            labels: sandbox.labels.clone(),
+            created: nanos(sandbox.created),
+            updated: nanos(sandbox.updated),
+            sandboxer: sandbox.sandboxer.clone(),
+            runtime: sandbox.runtime.name.clone(),
+            options: sandbox.runtime.options.as_ref().map(AnyRecord::from_any),
+            spec: sandbox.spec.as_ref().map(AnyRecord::from_any),
+            extensions: extensions.map(|(k, v)| (k.clone(), AnyRecord::from_any(v))).collect(),
+        }
+    }
+
+    pub(crate) fn sandbox(self, id: String) -> Sandbox {
+        Sandbox {
+            id,
+            labels: self.labels,
+            runtime: Runtime { name: self.runtime, options: self.options.map(AnyRecord::into_any) },
+            spec: self.spec.map(AnyRecord::into_any),
+            sandboxer: self.sandboxer,
+            extensions: self.extensions.into_iter().map(|(k, v)| (k, v.into_any())).collect(),
             created: time(self.created),
             updated: time(self.updated),
         }

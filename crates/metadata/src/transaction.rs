@@ -225,6 +225,7 @@ fn counts(kind: u8) -> bool {
             | kind::INGEST
             | kind::BLOB
             | kind::CONTAINER
+            | kind::SANDBOX
             | kind::SNAPSHOT
             | kind::ACTIVATION
     )

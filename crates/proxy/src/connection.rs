@@ -10,7 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::call::{client, failed};
 use crate::{
     containers, content, diff, events, images, introspection, leases, mounts, namespaces,
-    snapshots, streaming, tasks, transfer,
+    sandboxes, snapshots, streaming, tasks, transfer,
 };
 
 /// How much a stream may be ahead of its reader: enough to keep a blob's transfer busy.
@@ -142,6 +142,17 @@ impl Connection {
     /// Returns the daemon's namespaces.
     pub fn namespaces(&self) -> namespaces::Namespaces {
         namespaces::Namespaces::new(self.channel())
+    }
+
+    /// Returns the daemon's sandboxes.
+    pub fn sandboxes(&self) -> sandboxes::Sandboxes {
+        sandboxes::Sandboxes::new(self.channel())
+    }
+
+    /// Returns one of the daemon's sandbox controllers; that there is one of that name shows at the
+    /// first call.
+    pub fn sandbox_controller(&self, name: impl Into<String>) -> sandboxes::Controller {
+        sandboxes::Controller::new(self.channel(), name)
     }
 
     /// Returns the daemon's events.

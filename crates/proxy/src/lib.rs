@@ -37,6 +37,7 @@ pub mod introspection;
 pub mod leases;
 pub mod mounts;
 pub mod namespaces;
+pub mod sandboxes;
 pub mod snapshots;
 pub mod streaming;
 pub mod tasks;

@@ -11,7 +11,7 @@ use stowd_core::leases::Store as _;
 use stowd_core::{Labels, Namespace, Scope};
 use stowd_proxy::Connection;
 use stowd_testing::conformance::{
-    self, containers, content, diff, events, images, leases, mounts, snapshots, tasks,
+    self, containers, content, diff, events, images, leases, mounts, sandboxes, snapshots, tasks,
 };
 use stowd_testing::daemon::Kind;
 use stowd_testing::gates::met;
@@ -81,6 +81,19 @@ async fn containers(kind: Kind) {
     let bench = Bench::new(kind).await;
     conformance::run("containers", containers::CHECKS, async |_| containers::Subject {
         containers: Arc::new(bench.connection.containers()),
+        scope: bench.scope(),
+        other: bench.scope(),
+    })
+    .await;
+}
+
+async fn sandboxes(kind: Kind) {
+    let bench = Bench::new(kind).await;
+    conformance::run("sandboxes", sandboxes::CHECKS, async |_| sandboxes::Subject {
+        sandboxes: Arc::new(bench.connection.sandboxes()),
+        namespaces: Arc::new(bench.connection.namespaces()),
+        content: Arc::new(bench.connection.content()),
+        leases: Arc::new(bench.connection.leases()),
         scope: bench.scope(),
         other: bench.scope(),
     })
@@ -220,11 +233,11 @@ macro_rules! suites {
 }
 
 suites!(containerd, Kind::Containerd(Version::V2), &[Need::Root, Need::Clients, Need::Overlayfs];
-    content, images, containers, leases, snapshots_overlayfs, snapshots_native,
+    content, images, containers, leases, sandboxes, snapshots_overlayfs, snapshots_native,
     diff_overlayfs, diff_native, events, tasks,
 );
 
 suites!(stowd, Kind::Stowd, &[Need::Root, Need::Clients, Need::Overlayfs, Need::Stowd];
-    content, images, containers, leases, mounts, snapshots_overlayfs, snapshots_native,
+    content, images, containers, leases, mounts, snapshots_overlayfs, snapshots_native, sandboxes,
     diff_overlayfs, diff_native, events, tasks,
 );

@@ -21,6 +21,7 @@ pub mod introspection;
 pub mod leases;
 pub mod mounts;
 pub mod namespaces;
+pub mod sandboxes;
 pub mod snapshots;
 pub mod tasks;
 pub mod time;

@@ -1,6 +1,8 @@
 //! The rules of the contracts, on the database over the real blob store and the real drivers.
 
-use stowd_testing::conformance::{self, containers, content, images, leases, mounts, snapshots};
+use stowd_testing::conformance::{
+    self, containers, content, images, leases, mounts, sandboxes, snapshots,
+};
 
 use crate::bench::Bench;
 
@@ -33,6 +35,20 @@ async fn containers_keep_their_rules() {
     let bench = Bench::new().await;
     conformance::run("containers", containers::CHECKS, async |_| containers::Subject {
         containers: bench.metadata.containers(),
+        scope: bench.scope(),
+        other: bench.scope(),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sandboxes_keep_their_rules() {
+    let bench = Bench::new().await;
+    conformance::run("sandboxes", sandboxes::CHECKS, async |_| sandboxes::Subject {
+        sandboxes: bench.metadata.sandboxes(),
+        namespaces: bench.metadata.namespaces(),
+        content: bench.metadata.content(),
+        leases: bench.metadata.leases(),
         scope: bench.scope(),
         other: bench.scope(),
     })
