@@ -18,9 +18,13 @@
 //! A process's exit status is kept until delete, which returns it; 128 + n means killed by
 //! signal n, 255 that it could not be learnt.
 //!
+//! A task whose container names a sandbox that is on record ([`crate::sandboxes`]) is made in that
+//! sandbox's shim and ends with it; a name without a record groups containers at most.
+//!
 //! # Errors
 //!
-//! `NotFound`: no such container, task, exec or process (also: kill of one that has finished).
+//! `NotFound`: no such container, task, exec or process (also: kill of one that has finished;
+//! create in a sandbox that has no instance).
 //! `AlreadyExists`: create of a task or exec that exists. `FailedPrecondition`: start of a started
 //! process, delete of a running one, exec in one that is not running, an impossible pause or
 //! resume. `Unavailable`, `DeadlineExceeded`: the shim did not answer in time.
@@ -82,6 +86,11 @@ pub struct Create {
     pub options: Option<Any>,
     /// The shim's program, instead of the one that the runtime's name implies; may be empty.
     pub runtime_path: String,
+    /// Where the task service of its container's sandbox listens, as
+    /// `ttrpc+unix:///path`; empty to leave that to the sandbox's controller.
+    pub sandbox_address: String,
+    /// The version of that service.
+    pub sandbox_version: u32,
 }
 
 /// A further process to make in a task.

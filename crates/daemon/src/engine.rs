@@ -23,6 +23,7 @@ use crate::introspection::Introspection;
 use crate::lock::RootLock;
 use crate::plugins::Plugins;
 use crate::reload::Reloader;
+use crate::sandboxers::Sandboxers;
 use crate::streams::Streams;
 
 /// A container engine: all contracts, ready for use, in this process.
@@ -34,6 +35,7 @@ pub struct Engine {
     metadata: Arc<Metadata>,
     exchange: Arc<stowd_events::Exchange>,
     tasks: Arc<stowd_tasks::Manager>,
+    sandboxers: Arc<Sandboxers>,
     differ: Arc<stowd_diff::Walking>,
     differs: Vec<Differ>,
     transfer: Arc<stowd_transfer::Local>,
@@ -105,9 +107,15 @@ impl Config {
             },
             metadata.containers(),
             metadata.mounts(),
+            metadata.sandboxes(),
             exchange.clone(),
         )?;
         plugins.add_all("shim.v1", &["manager"], &["event.v1", "metadata.v1"]);
+        let mut sandboxers = Sandboxers::default();
+        if !self.is_disabled("io.containerd.sandbox.controller.v1", "shim") {
+            sandboxers.add("shim", tasks.sandboxes());
+            plugins.add_all("sandbox.controller.v1", &["shim"], &["shim.v1", "event.v1"]);
+        }
         let _ =
             plugins.add("runtime.v2", "task").requires(&["shim.v1", "mount-manager.v1"]).on_host();
 
@@ -132,6 +140,7 @@ impl Config {
             metadata,
             exchange,
             tasks,
+            sandboxers: Arc::new(sandboxers),
             differ,
             differs,
             transfer,
@@ -207,6 +216,11 @@ impl Engine {
     /// Returns what runs containers.
     pub fn tasks(&self) -> Arc<dyn Tasks> {
         self.tasks.clone()
+    }
+
+    /// Returns what keeps sandboxes.
+    pub fn sandboxers(&self) -> Arc<dyn sandboxes::Controllers> {
+        self.sandboxers.clone()
     }
 
     /// Returns what moves images.
@@ -371,6 +385,8 @@ fn services(plugins: &mut Plugins) {
     ];
     plugins.add_all("grpc.v1", &faces, &["service.v1"]);
     plugins.add_all("grpc.v1", &["sandboxes"], &["sandbox.store.v1"]);
+    let needs = ["podsandbox.controller.v1", "sandbox.controller.v1", "event.v1"];
+    plugins.add_all("grpc.v1", &["sandbox-controllers"], &needs);
 }
 
 fn folder(path: &Path, mode: u32) -> Result<()> {

@@ -20,6 +20,7 @@ mod introspection;
 mod lock;
 mod logging;
 mod notify;
+mod sandboxers;
 mod serve;
 mod sockets;
 mod streams;

@@ -161,6 +161,11 @@ impl Engine {
         ))
         .add_service(limited!(
             config,
+            api::sandbox::v1::controller_server::ControllerServer<_>,
+            services::sandboxes::Controllers(self.sandboxers())
+        ))
+        .add_service(limited!(
+            config,
             api::snapshots::v1::snapshots_server::SnapshotsServer<_>,
             services::snapshots::Service(self.snapshotters())
         ))

@@ -49,7 +49,7 @@ impl Store for Sandboxes {
                 let key = key::sandbox(&namespace, &sandbox.id);
                 if tx.has(&key)? {
                     return Err(Error::already_exists(format_args!(
-                        "write error: sandbox bucket {:?} already exists",
+                        "write error: sandbox bucket {:?} already exists: already exists",
                         sandbox.id
                     )));
                 }
@@ -138,5 +138,5 @@ fn check_extensions(sandbox: &Sandbox) -> Result<()> {
 }
 
 fn absent(id: &str) -> Error {
-    Error::not_found(format_args!("sandbox {id:?}"))
+    Error::not_found(format_args!("bucket {id:?} not found: not found"))
 }

@@ -214,5 +214,7 @@ fn create(request: api::CreateTaskRequest) -> Result<Create> {
         checkpoint: request.checkpoint.map(TryInto::try_into).transpose()?,
         options: request.options.map(Into::into),
         runtime_path: request.runtime_path,
+        sandbox_address: request.task_api_address,
+        sandbox_version: request.task_api_version,
     })
 }

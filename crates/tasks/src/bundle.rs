@@ -1,4 +1,4 @@
-//! Bundles: a task's folder, with its spec, its root file system and how to reach its shim.
+//! Bundles: a task's or sandbox's folder, with its spec, its root file system and how to reach its shim.
 
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File};
@@ -13,8 +13,36 @@ use stowd_core::{Error, Namespace, Result};
 use crate::Config;
 use crate::spec::Spec;
 
-/// containerd's name for the folders of tasks, below root and state.
-const FOLDER: &str = "io.containerd.runtime.v2.task";
+/// What a bundle is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A container's task.
+    Task,
+    /// A sandbox's instance.
+    Sandbox,
+}
+
+impl Kind {
+    /// All there are.
+    pub(crate) const ALL: [Self; 2] = [Self::Task, Self::Sandbox];
+
+    /// Returns containerd's name for the folders of such bundles, below root and state.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Task => "io.containerd.runtime.v2.task",
+            Self::Sandbox => "io.containerd.sandbox.controller.v1.shim",
+        }
+    }
+
+    /// Returns who may look into these folders: others only where root of a container's user
+    /// namespace must get through.
+    fn mode(self) -> u32 {
+        match self {
+            Self::Task => 0o711,
+            Self::Sandbox => 0o700,
+        }
+    }
+}
 
 /// Where a task's files are.
 #[derive(Clone, Debug)]
@@ -26,11 +54,11 @@ pub(crate) struct Bundle {
 }
 
 impl Bundle {
-    /// Names a task's bundle, which need not exist.
-    pub(crate) fn new(config: &Config, namespace: &Namespace, id: &str) -> Self {
+    /// Names a bundle, which need not exist.
+    pub(crate) fn new(config: &Config, kind: Kind, namespace: &Namespace, id: &str) -> Self {
         Self {
-            path: state(config).join(namespace.as_str()).join(id),
-            work: root(config).join(namespace.as_str()).join(id),
+            path: state(config, kind).join(namespace.as_str()).join(id),
+            work: root(config, kind).join(namespace.as_str()).join(id),
         }
     }
 
@@ -131,23 +159,25 @@ impl Bundle {
 }
 
 /// Returns the folder with a folder of bundles for each namespace.
-pub(crate) fn state(config: &Config) -> PathBuf {
-    config.state.join(FOLDER)
+pub(crate) fn state(config: &Config, kind: Kind) -> PathBuf {
+    config.state.join(kind.folder())
 }
 
 /// Returns the folder with a folder of work folders for each namespace.
-pub(crate) fn root(config: &Config) -> PathBuf {
-    config.root.join(FOLDER)
+pub(crate) fn root(config: &Config, kind: Kind) -> PathBuf {
+    config.root.join(kind.folder())
 }
 
 /// Makes the folders that everything else is in.
 pub(crate) fn prepare(config: &Config) -> Result<()> {
-    for path in [state(config), root(config)] {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(&path)
-            .map_err(|error| failed("make", &path, &error))?;
+    for kind in Kind::ALL {
+        for path in [state(config, kind), root(config, kind)] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(kind.mode())
+                .create(&path)
+                .map_err(|error| failed("make", &path, &error))?;
+        }
     }
     Ok(())
 }

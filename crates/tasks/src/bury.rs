@@ -10,6 +10,7 @@ use stowd_core::events::Event;
 use stowd_core::tasks::Exit;
 use stowd_core::{Error, Result};
 
+use crate::bundle::Kind;
 use crate::cgroup;
 use crate::manager::Inner;
 use crate::shim::Shim;
@@ -18,7 +19,7 @@ use crate::start::blocking;
 use crate::task::{Stage, Task, Told};
 
 /// The status of what was killed along with its shim.
-const KILLED: u32 = 128 + 9;
+pub(crate) const KILLED: u32 = 128 + 9;
 
 impl Inner {
     /// Watches a shim until its end, and buries what it still holds then.
@@ -60,7 +61,7 @@ impl Inner {
                 namespace = task.namespace.as_str(),
                 id = task.id,
                 shim = shim.pid(),
-                "the shim of a task is gone: cleaning up"
+                "a shim is gone: cleaning up what it held"
             );
             inner.bury_task(&task).await;
         });
@@ -69,13 +70,15 @@ impl Inner {
     /// Ends a task that no shim holds: kills what is left of it, tells of its end, and removes it.
     pub(crate) async fn bury_task(self: &Arc<Self>, task: &Arc<Task>) {
         let found = self.clear_away(task).await.ok();
-        if task.process("").pid() == 0 {
+        if task.kind == Kind::Sandbox {
+            self.tell_lost_sandbox(task).await;
+        } else if task.process("").pid() == 0 {
             // From before this daemon. Without a pid there was no process, only a folder for one.
             let pid = found.map(|exit| exit.pid).filter(|pid| *pid != 0);
             let pid = pid.or_else(|| task.bundle.read("init.pid")?.parse().ok());
             task.process("").started(pid.unwrap_or_default());
         }
-        if task.process("").pid() != 0 {
+        if task.kind == Kind::Task && task.process("").pid() != 0 {
             self.tell(task, found).await;
         }
         if let Some(shim) = task.shim() {
@@ -89,9 +92,13 @@ impl Inner {
     pub(crate) async fn clear_away(&self, task: &Arc<Task>) -> Result<Exit> {
         task.kill_init();
         let patience = self.config.timeouts.cleanup;
-        let bundle = task.bundle.clone();
+        let (bundle, kind) = (task.bundle.clone(), task.kind);
         let killed = blocking(move || {
-            let spec = Spec::read(bundle.read("config.json").unwrap_or_default().as_bytes())?;
+            let json = bundle.read("config.json").unwrap_or_default();
+            let spec = match kind {
+                Kind::Task => Spec::read(json.as_bytes())?,
+                Kind::Sandbox => Spec::guess(json.as_bytes()),
+            };
             if let Some(path) = spec.cgroup() {
                 cgroup::kill(path, patience);
             }
@@ -177,10 +184,10 @@ impl Inner {
         .await;
     }
 
-    async fn publish(&self, task: &Task, event: Event) {
+    pub(crate) async fn publish(&self, task: &Task, event: Event) {
         let Some(topic) = event.topic() else { return };
         if let Err(error) = self.exchange.publish(&task.namespace, topic, event).await {
-            tracing::warn!(%error, id = task.id, topic, "did not tell of a task's end");
+            tracing::warn!(%error, id = task.id, topic, "did not tell of an event");
         }
     }
 }

@@ -10,8 +10,8 @@ use stowd_core::error::ResultExt as _;
 use stowd_core::tasks::{Create, Exit};
 use stowd_core::{Any, Error, ErrorKind, Result, Scope};
 
+use crate::bundle::Kind;
 use crate::manager::Inner;
-use crate::program::Program;
 use crate::shim::{Shim, methods};
 use crate::start::blocking;
 use crate::task::{Stage, Task};
@@ -26,7 +26,7 @@ impl Inner {
             return Err(Error::not_implemented("restoring a task from a checkpoint"));
         }
         let container = self.containers.get(&scope, &create.container_id).await?;
-        let task = self.reserve(&scope.namespace, &create.container_id)?;
+        let task = self.reserve(Kind::Task, &scope.namespace, &create.container_id)?;
         let runtime = match create.runtime_path.is_empty() {
             true => container.runtime.name,
             false => create.runtime_path.clone(),
@@ -37,14 +37,19 @@ impl Inner {
         let made = async {
             let mut create = create;
             create.rootfs = self.activate(&scope, &task.id, create.rootfs).await?;
-            let program = self.programs.find(&self.config, &runtime).await;
-            let program =
-                program.context(|| "failed to start shim: failed to resolve runtime path")?;
-            let shim = self
-                .start_shim(&task, &program, json, &container.sandbox_id, options.as_ref())
-                .await
-                .context(|| "failed to start shim")?;
-            self.make(&task, &shim, &program, create, options).await
+            let sandbox = &container.sandbox_id;
+            let place = self.place(&scope, sandbox, &create).await;
+            let shim = match place.context(|| "failed to start shim")? {
+                Some(place) => self.join_sandbox(&task, json, sandbox, place).await,
+                None => {
+                    let program = self.programs.find(&self.config, &runtime).await;
+                    let program = program
+                        .context(|| "failed to start shim: failed to resolve runtime path")?;
+                    self.start_shim(&task, &program, json, sandbox, options.as_ref()).await
+                }
+            };
+            let shim = shim.context(|| "failed to start shim")?;
+            self.make(&task, &shim, create, options).await
         };
         let made = made.await;
         if made.is_err() {
@@ -58,7 +63,6 @@ impl Inner {
         self: &Arc<Self>,
         task: &Arc<Task>,
         shim: &Arc<Shim>,
-        program: &Program,
         create: Create,
         options: Option<Any>,
     ) -> Result<u32> {
@@ -76,7 +80,7 @@ impl Inner {
         let timeout = Some(self.config.timeouts.work);
         let created = shim.call::<v3::CreateTaskResponse>(methods::CREATE, &request, timeout);
         // What is needed after a restart of the daemon is written while the shim is at work.
-        let (created, noted) = tokio::join!(created, note(task, shim, program));
+        let (created, noted) = tokio::join!(created, note(task, shim));
         let created = match created {
             Err(error) if error.is(ErrorKind::Unavailable) => {
                 Err(self.last_words(task, error).await)
@@ -95,7 +99,7 @@ impl Inner {
     }
 
     /// Adds to an error what a shim of ours that is gone wrote last.
-    async fn last_words(&self, task: &Task, error: Error) -> Error {
+    pub(crate) async fn last_words(&self, task: &Task, error: Error) -> Error {
         let bundle = task.bundle.clone();
         let said = blocking(move || {
             let path = bundle.path.join(crate::start::LOG);
@@ -175,7 +179,7 @@ impl Inner {
     }
 
     /// Waits until a task whose shim is gone is buried, and returns how it ended.
-    async fn buried_exit(&self, task: &Task) -> Option<Exit> {
+    pub(crate) async fn buried_exit(&self, task: &Task) -> Option<Exit> {
         let timeouts = &self.config.timeouts;
         let patience = timeouts.shutdown + timeouts.cleanup * 3;
         let mut stages = task.stage.subscribe();
@@ -191,6 +195,11 @@ impl Inner {
             if shim.is_gone() {
                 shim.released(patience * 3).await;
             }
+            return;
+        }
+        if shim.is_guest() {
+            // Whoever keeps the sandbox keeps what serves it.
+            shim.kill();
             return;
         }
         shim.shut_down(&task.id, patience).await;
@@ -222,14 +231,16 @@ impl Inner {
 }
 
 /// Writes down how a shim is reached, where tools and the next daemon look.
-async fn note(task: &Task, shim: &Shim, program: &Program) -> Result<()> {
+pub(crate) async fn note(task: &Task, shim: &Shim) -> Result<()> {
     let json = serde_json::to_vec(&shim.bootstrap).map_err(Error::internal)?;
     let (bundle, address) = (task.bundle.clone(), shim.bootstrap.address.clone());
-    let (path, pid) = (program.path.clone(), shim.pid());
+    let (path, pid) = (task.program.get().cloned(), shim.pid());
     blocking(move || {
         bundle.write("bootstrap.json", &json, 0o644)?;
         bundle.write("address", address.as_bytes(), 0o644)?;
-        bundle.write("shim-binary-path", path.as_os_str().as_bytes(), 0o600)?;
+        if let Some(path) = path {
+            bundle.write("shim-binary-path", path.as_os_str().as_bytes(), 0o600)?;
+        }
         pid.map_or(Ok(()), |pid| bundle.write("shim.pid", pid.to_string().as_bytes(), 0o644))
     })
     .await

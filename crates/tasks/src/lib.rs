@@ -1,4 +1,5 @@
-//! Runs containers through shims: implements [`stowd_core::tasks::Tasks`].
+//! Runs containers through shims: implements [`stowd_core::tasks::Tasks`], and
+//! [`stowd_core::sandboxes::Controller`] for shims that keep sandboxes.
 //!
 //! A task lives in a *bundle*, `STATE/io.containerd.runtime.v2.task/NAMESPACE/ID/` (config.json,
 //! rootfs, how to reach the shim), and in a *shim*, a process of its own that holds its processes
@@ -13,10 +14,11 @@
 //! #     config: stowd_tasks::Config,
 //! #     containers: Arc<dyn stowd_core::containers::Store>,
 //! #     mounts: Arc<dyn stowd_core::mounts::Manager>,
+//! #     sandboxes: Arc<dyn stowd_core::sandboxes::Store>,
 //! #     exchange: Arc<dyn stowd_core::events::Exchange>,
 //! #     envelope: stowd_core::events::Envelope,
 //! # ) -> stowd_core::Result<()> {
-//! let manager = stowd_tasks::Manager::new(config, containers, mounts, exchange)?;
+//! let manager = stowd_tasks::Manager::new(config, containers, mounts, sandboxes, exchange)?;
 //! // The ttrpc socket must be served before this, or shims cannot deliver what they held back:
 //! manager.restore().await;
 //! // for every `Forward` on the ttrpc socket, in its order, instead of Exchange::forward:
@@ -33,6 +35,15 @@
 //! `-v` prints decides whether it is given parameters (2.3 and later) or only options. Containers
 //! of one group (annotation `io.kubernetes.cri.sandbox-id` or `io.containerd.runc.v2.group`) share
 //! a shim either way.
+//!
+//! # Sandboxes
+//!
+//! A sandbox ([`stowd_core::sandboxes`]) has a bundle below
+//! `STATE/io.containerd.sandbox.controller.v1.shim/` and a shim, which must serve
+//! `containerd.runtime.sandbox.v1.Sandbox`; [`Manager::sandboxes`] is its controller. Its id is taken
+//! for tasks, too, as in containerd. The sandbox holds its shim: that is shut down with it, not with
+//! the last of its tasks. Its exit is told once, by who waits for it here from its start on, or when
+//! the shim dies; `told` in the bundle keeps the next daemon from telling it again.
 //!
 //! # When a shim dies or hangs
 //!
@@ -66,9 +77,11 @@ mod config;
 mod create;
 mod info;
 mod manager;
+mod placed;
 mod program;
 mod restore;
 mod rootfs;
+mod sandboxes;
 mod sealed;
 mod shim;
 mod spec;

@@ -7,14 +7,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use stowd_core::containers;
 use stowd_core::events::{Envelope, Event, Exchange};
-use stowd_core::mounts;
 use stowd_core::tasks::Exit;
-use stowd_core::{Error, Namespace, Result, Scope};
+use stowd_core::{Error, Namespace, Result, Scope, containers, mounts, sandboxes};
 
-use crate::bundle::{self, Bundle};
+use crate::bundle::{self, Bundle, Kind};
 use crate::program::Programs;
+use crate::sandboxes::Sandboxes;
 use crate::sealed::Sealed;
 use crate::shim::Shim;
 use crate::task::{Stage, Task, Told};
@@ -33,6 +32,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) containers: Arc<dyn containers::Store>,
     pub(crate) mounts: Arc<dyn mounts::Manager>,
+    pub(crate) sandboxes: Arc<dyn sandboxes::Store>,
     pub(crate) exchange: Arc<dyn Exchange>,
     pub(crate) programs: Programs,
     pub(crate) sealed: Sealed,
@@ -64,6 +64,7 @@ impl Manager {
         config: Config,
         containers: Arc<dyn containers::Store>,
         mounts: Arc<dyn mounts::Manager>,
+        sandboxes: Arc<dyn sandboxes::Store>,
         exchange: Arc<dyn Exchange>,
     ) -> Result<Arc<Self>> {
         bundle::prepare(&config)?;
@@ -73,6 +74,7 @@ impl Manager {
             config,
             containers,
             mounts,
+            sandboxes,
             exchange,
             programs: Programs::default(),
             sealed: Sealed::default(),
@@ -84,7 +86,12 @@ impl Manager {
         Ok(Arc::new(Self { inner }))
     }
 
-    /// Finds the tasks that run since before this daemon: connects to their shims, all at once, and
+    /// Returns the controller of sandboxes that are kept by shims.
+    pub fn sandboxes(&self) -> Arc<dyn sandboxes::Controller> {
+        Arc::new(Sandboxes(self.inner.clone()))
+    }
+
+    /// Finds the tasks and sandboxes that run since before this daemon: connects to their shims, all at once, and
     /// buries those whose shim is gone. Returns when each task is known or buried.
     pub async fn restore(self: &Arc<Self>) {
         crate::restore::restore(&self.inner).await;
@@ -156,15 +163,21 @@ impl Inner {
         })
     }
 
-    /// Reserves an id for a task that is being made.
-    pub(crate) fn reserve(&self, namespace: &Namespace, id: &str) -> Result<Arc<Task>> {
+    /// Reserves an id for a task or sandbox that is being made: both have the same ids.
+    pub(crate) fn reserve(&self, kind: Kind, namespace: &Namespace, id: &str) -> Result<Arc<Task>> {
         let mut tasks = self.lock();
         let there = tasks.entry(namespace.clone()).or_default();
         if there.contains_key(id) {
-            return Err(Error::already_exists(format_args!("task {id}")));
+            return Err(match kind {
+                Kind::Task => Error::already_exists(format_args!("task {id}")),
+                Kind::Sandbox => {
+                    Error::already_exists(format_args!("sandbox {id} already running"))
+                }
+            });
         }
-        let bundle = Bundle::new(&self.config, namespace, id);
-        let task = Arc::new(Task::new(namespace.clone(), id.to_owned(), bundle, Stage::Making));
+        let bundle = Bundle::new(&self.config, kind, namespace, id);
+        let task = Task::new(kind, namespace.clone(), id.to_owned(), bundle, Stage::Making);
+        let task = Arc::new(task);
         there.insert(id.to_owned(), task.clone());
         Ok(task)
     }
@@ -199,8 +212,17 @@ impl Inner {
 
     /// Returns a task that can be used, and its shim.
     pub(crate) async fn ready(&self, scope: &Scope, id: &str) -> Result<(Arc<Task>, Arc<Shim>)> {
-        let not_found = || Error::not_found(format_args!("task {id} not found"));
-        let task = self.find(&scope.namespace, id).ok_or_else(not_found)?;
+        let task = self.find(&scope.namespace, id).filter(|task| task.kind == Kind::Task);
+        self.used(task.ok_or_else(|| Error::not_found(format_args!("task {id} not found")))?).await
+    }
+
+    /// Waits until a task or sandbox can be used, and returns it with its shim.
+    pub(crate) async fn used(&self, task: Arc<Task>) -> Result<(Arc<Task>, Arc<Shim>)> {
+        let id = &task.id;
+        let not_found = || match task.kind {
+            Kind::Task => Error::not_found(format_args!("task {id} not found")),
+            Kind::Sandbox => Error::not_found(format_args!("sandbox {id} not found")),
+        };
         let mut stage = *task.stage.borrow();
         if stage == Stage::Missing {
             let mut stages = task.stage.subscribe();
@@ -208,7 +230,7 @@ impl Inner {
             stage = match tokio::time::timeout(self.config.timeouts.load, found).await {
                 Ok(Ok(stage)) => *stage,
                 _ => {
-                    let message = format_args!("task {id} has not been found again yet");
+                    let message = format_args!("{id} has not been found again yet");
                     return Err(Error::unavailable(message));
                 }
             };
@@ -254,13 +276,15 @@ impl Inner {
 /// tell before they are connected to is noted.
 fn from_before(config: &Config) -> HashMap<Namespace, BTreeMap<String, Arc<Task>>> {
     let mut tasks: HashMap<_, BTreeMap<_, _>> = HashMap::new();
-    let state = bundle::state(config);
-    for name in bundle::folders(&state) {
-        let Ok(namespace) = Namespace::new(&name) else { continue };
-        for id in bundle::folders(&state.join(&name)) {
-            let bundle = Bundle::new(config, &namespace, &id);
-            let task = Task::new(namespace.clone(), id.clone(), bundle, Stage::Missing);
-            tasks.entry(namespace.clone()).or_default().insert(id, Arc::new(task));
+    for kind in Kind::ALL {
+        let state = bundle::state(config, kind);
+        for name in bundle::folders(&state) {
+            let Ok(namespace) = Namespace::new(&name) else { continue };
+            for id in bundle::folders(&state.join(&name)) {
+                let bundle = Bundle::new(config, kind, &namespace, &id);
+                let task = Task::new(kind, namespace.clone(), id.clone(), bundle, Stage::Missing);
+                tasks.entry(namespace.clone()).or_default().insert(id, Arc::new(task));
+            }
         }
     }
     tasks

@@ -13,7 +13,7 @@ use stowd_core::tasks::Exit;
 use stowd_core::{Error, ErrorKind, Namespace, Result, Scope};
 
 use crate::address::{self, Bootstrap};
-use crate::bundle;
+use crate::bundle::{self, Kind};
 use crate::manager::Inner;
 use crate::shim::{Process, Shim, methods};
 use crate::start::{blocking, drain_log};
@@ -51,6 +51,8 @@ async fn load(inner: &Arc<Inner>, bootstrap: Bootstrap, tasks: Vec<Arc<Task>>) {
     for task in &tasks {
         find_program(inner, task).await;
     }
+    // The sandbox that a shim was started for is who can tell whether it is well.
+    let first = tasks.iter().find(|task| task.kind == Kind::Sandbox).unwrap_or(first);
     let connected = connect(inner, bootstrap.clone(), first);
     let connected = tokio::time::timeout(inner.config.timeouts.load, connected).await;
     let shim = match connected {
@@ -90,8 +92,12 @@ async fn find_program(inner: &Inner, task: &Task) {
         return;
     }
     let scope = Scope::new(task.namespace.clone());
-    let Ok(container) = inner.containers.get(&scope, &task.id).await else { return };
-    if let Ok(program) = inner.programs.find(&inner.config, &container.runtime.name).await {
+    let runtime = match task.kind {
+        Kind::Task => inner.containers.get(&scope, &task.id).await.map(|it| it.runtime.name),
+        Kind::Sandbox => inner.sandboxes.get(&scope, &task.id).await.map(|it| it.runtime.name),
+    };
+    let Ok(runtime) = runtime else { return };
+    if let Ok(program) = inner.programs.find(&inner.config, &runtime).await {
         let _ = task.program.set(program.path);
     }
 }
@@ -101,6 +107,19 @@ async fn connect(inner: &Inner, bootstrap: Bootstrap, task: &Task) -> Result<Shi
     let stream = bootstrap.connect().await?;
     let shim = Shim::new(bootstrap, stream, &task.namespace);
     let mut pid = task.bundle.read("shim.pid").and_then(|pid| pid.parse().ok());
+    if task.kind == Kind::Sandbox {
+        shim.ping(&task.id, inner.config.timeouts.load).await?;
+        if let Some(process) = pid.and_then(Process::find) {
+            shim.set_process(process);
+        }
+        return Ok(shim);
+    }
+    if task.bundle.read(crate::placed::SANDBOX).is_some_and(|id| {
+        // With its sandbox among ours, that is asked instead.
+        inner.find(&task.namespace, &id).is_none()
+    }) {
+        shim.set_guest();
+    }
     match shim.connect(&task.id, inner.config.timeouts.load).await {
         Ok(answer) if answer.shim_pid != 0 => pid = Some(answer.shim_pid),
         Ok(_) => {}
@@ -117,7 +136,13 @@ async fn connect(inner: &Inner, bootstrap: Bootstrap, task: &Task) -> Result<Shi
 /// Asks a shim about one task, and takes that on.
 async fn take_on(inner: &Arc<Inner>, shim: &Arc<Shim>, task: &Arc<Task>) {
     drain_old_log(task);
-    let known = tokio::time::timeout(inner.config.timeouts.load, learn(inner, shim, task)).await;
+    let learnt = async {
+        match task.kind {
+            Kind::Task => learn(inner, shim, task).await,
+            Kind::Sandbox => inner.learn_sandbox(shim, task).await,
+        }
+    };
+    let known = tokio::time::timeout(inner.config.timeouts.load, learnt).await;
     let known = known.unwrap_or_else(|_| Err(Error::deadline_exceeded("load task")));
     let (namespace, id) = (task.namespace.as_str(), &task.id);
     match known {
@@ -138,6 +163,10 @@ async fn take_on(inner: &Arc<Inner>, shim: &Arc<Shim>, task: &Arc<Task>) {
     task.stage.send_replace(Stage::Ready);
     if shim.is_gone() {
         inner.entomb(task.clone(), shim.clone());
+        return;
+    }
+    if task.kind == Kind::Sandbox {
+        inner.attend(task, shim);
         return;
     }
     let scope = Scope::new(task.namespace.clone());
@@ -207,26 +236,30 @@ async fn kill_hung(inner: &Inner, tasks: &[Arc<Task>]) {
 /// the machine when bundles do not.
 async fn sweep(inner: &Arc<Inner>) {
     let inner = inner.clone();
-    let swept = blocking(move || {
-        let (state, root) = (bundle::state(&inner.config), bundle::root(&inner.config));
-        for folder in [&state, &root] {
-            for namespace in bundle::folders(folder) {
-                bundle::sweep(&folder.join(namespace));
-            }
-        }
-        for name in bundle::folders(&root) {
-            let Ok(namespace) = Namespace::new(&name) else { continue };
-            for id in bundle::folders(&root.join(&name)) {
-                if inner.find(&namespace, &id).is_none() {
-                    bundle::remove_tree(&root.join(&name).join(&id))?;
-                }
-            }
-            // Only those that are empty.
-            let _ = std::fs::remove_dir(root.join(&name));
-        }
-        Ok(())
-    });
+    let swept =
+        blocking(move || Kind::ALL.into_iter().try_for_each(|kind| sweep_kind(&inner, kind)));
     if let Err(error) = swept.await {
         tracing::warn!(%error, "did not remove what tasks left");
     }
+}
+
+fn sweep_kind(inner: &Inner, kind: Kind) -> Result<()> {
+    let (state, root) = (bundle::state(&inner.config, kind), bundle::root(&inner.config, kind));
+    for folder in [&state, &root] {
+        for namespace in bundle::folders(folder) {
+            bundle::sweep(&folder.join(namespace));
+        }
+    }
+    for name in bundle::folders(&root) {
+        let Ok(namespace) = Namespace::new(&name) else { continue };
+        for id in bundle::folders(&root.join(&name)) {
+            let known = inner.find(&namespace, &id).is_some_and(|task| task.kind == kind);
+            if !known {
+                bundle::remove_tree(&root.join(&name).join(&id))?;
+            }
+        }
+        // Only those that are empty.
+        let _ = std::fs::remove_dir(root.join(&name));
+    }
+    Ok(())
 }

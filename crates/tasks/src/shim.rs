@@ -21,6 +21,9 @@ use tokio::sync::watch;
 use crate::address::Bootstrap;
 use crate::task::Task;
 
+use stowd_api::runtime::sandbox::v1::{PingRequest, PingResponse};
+
+pub(crate) use stowd_api::runtime::sandbox::v1::sandbox_names as sandbox_methods;
 pub(crate) use stowd_api::task::v3::task_names as methods;
 
 /// A shim that is connected to.
@@ -30,6 +33,8 @@ pub(crate) struct Shim {
     client: Client,
     /// Speaks version 2, whatever it said.
     old: AtomicBool,
+    /// It belongs to a sandbox that somebody else keeps.
+    guest: AtomicBool,
     process: OnceLock<Process>,
     holding: Mutex<Holding>,
     /// Its process is over, and its socket's name is free.
@@ -69,6 +74,7 @@ impl Shim {
             old: AtomicBool::new(bootstrap.version < 3),
             bootstrap,
             client,
+            guest: AtomicBool::new(false),
             process: OnceLock::new(),
             holding: Mutex::default(),
             released: watch::Sender::new(false),
@@ -91,6 +97,48 @@ impl Shim {
         };
         let answer = self.client.call(service, method, request, timeout).await;
         answer.map_err(|status| status::from_ttrpc(&status))
+    }
+
+    /// Calls a method of the sandbox service.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); `NotImplemented` when it keeps no sandboxes.
+    pub(crate) async fn call_sandbox<R: Message + Default>(
+        &self,
+        method: &str,
+        request: &impl Message,
+        timeout: Option<Duration>,
+    ) -> Result<R> {
+        let answer = self.client.call(sandbox_methods::SERVICE, method, request, timeout).await;
+        answer.map_err(|status| status::from_ttrpc(&status))
+    }
+
+    /// Says whether it answers for a sandbox at all, be it with an error.
+    pub(crate) async fn ping(&self, id: &str, timeout: Duration) -> Result<()> {
+        let request = PingRequest { sandbox_id: id.to_owned() };
+        let asked = self.call_sandbox::<PingResponse>(
+            sandbox_methods::PING_SANDBOX,
+            &request,
+            Some(timeout),
+        );
+        match asked.await {
+            Err(error)
+                if error.is(ErrorKind::Unavailable) || error.is(ErrorKind::DeadlineExceeded) =>
+            {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that it belongs to a sandbox that somebody else keeps: it is not ours to end.
+    pub(crate) fn set_guest(&self) {
+        self.guest.store(true, Ordering::Relaxed);
+    }
+
+    /// Says whether it belongs to a sandbox that somebody else keeps.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.guest.load(Ordering::Relaxed)
     }
 
     /// Asks for the pids of the shim and of a task's init. A shim that speaks an older version than
@@ -176,7 +224,9 @@ impl Shim {
 
     /// Frees its socket's name; the last that happens to it.
     pub(crate) fn release(&self) {
-        if let Some(socket) = self.bootstrap.socket() {
+        if !self.is_guest()
+            && let Some(socket) = self.bootstrap.socket()
+        {
             let _ = std::fs::remove_file(socket);
         }
         self.released.send_replace(true);

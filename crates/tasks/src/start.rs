@@ -21,7 +21,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::address::{self, Bootstrap};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Kind};
 use crate::cgroup;
 use crate::manager::Inner;
 use crate::program::{Input, Program, Way};
@@ -45,7 +45,10 @@ impl Inner {
         group: &str,
         options: Option<&stowd_core::Any>,
     ) -> Result<Arc<Shim>> {
-        let spec = Spec::read(&json)?;
+        let spec = match task.kind {
+            Kind::Task => Spec::read(&json)?,
+            Kind::Sandbox => Spec::guess(&json),
+        };
         let _ = task.program.set(program.path.clone());
         match program.way {
             Way::Bootstrap(input) => {
@@ -234,12 +237,12 @@ impl Inner {
     }
 
     /// Returns the shim that listens there, or did and is not quite gone.
-    fn known(&self, address: &str) -> Option<Arc<Shim>> {
+    pub(crate) fn known(&self, address: &str) -> Option<Arc<Shim>> {
         let shims = self.shims.lock().unwrap_or_else(PoisonError::into_inner);
         shims.get(address).and_then(std::sync::Weak::upgrade)
     }
 
-    fn group(&self, socket: &Path) -> Arc<tokio::sync::Mutex<()>> {
+    pub(crate) fn group(&self, socket: &Path) -> Arc<tokio::sync::Mutex<()>> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody but us has those that are not in use.
         groups.retain(|_, lock| Arc::strong_count(lock) > 1);

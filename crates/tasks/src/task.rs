@@ -14,7 +14,7 @@ use stowd_core::tasks::Exit;
 use stowd_core::{Error, ErrorKind, Namespace, Result};
 use tokio::sync::watch;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Kind};
 use crate::shim::Shim;
 
 /// How far a task is.
@@ -30,8 +30,9 @@ pub(crate) enum Stage {
     Gone,
 }
 
-/// A task.
+/// A task; or a sandbox, which then has one process, its own.
 pub(crate) struct Task {
+    pub(crate) kind: Kind,
     pub(crate) namespace: Namespace,
     pub(crate) id: String,
     pub(crate) bundle: Bundle,
@@ -77,8 +78,15 @@ pub(crate) enum Told {
 
 impl Task {
     /// Makes a task of which nothing is there yet.
-    pub(crate) fn new(namespace: Namespace, id: String, bundle: Bundle, stage: Stage) -> Self {
+    pub(crate) fn new(
+        kind: Kind,
+        namespace: Namespace,
+        id: String,
+        bundle: Bundle,
+        stage: Stage,
+    ) -> Self {
         Self {
+            kind,
             namespace,
             id,
             bundle,

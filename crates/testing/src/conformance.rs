@@ -27,6 +27,7 @@ pub mod events;
 pub mod images;
 pub mod leases;
 pub mod mounts;
+pub mod sandbox_controllers;
 pub mod sandboxes;
 pub mod snapshots;
 pub mod tasks;

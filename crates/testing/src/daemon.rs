@@ -73,12 +73,23 @@ impl Daemon {
     /// # Panics
     /// When it does not start.
     pub fn start(kind: Kind, scratch: &Scratch, config: &str) -> Self {
-        let folder = scratch.folder(match kind {
-            Kind::Containerd(Version::V1_6) => "c16",
-            Kind::Containerd(Version::V2) => "c2",
-            Kind::Stowd => "stowd",
-        });
+        let folder = folder_of(kind, scratch);
         let config = format!("{}\n{config}", base_config(kind, &folder));
+        Self::configured(kind, scratch, folder, &config)
+    }
+
+    /// Starts a daemon of either kind that serves controllers of sandboxes: containerd does only
+    /// together with CRI's own.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_with_sandboxes(kind: Kind, scratch: &Scratch) -> Self {
+        let folder = folder_of(kind, scratch);
+        let config = base_config(kind, &folder).replace(&CRI_PARTS.join(", "), CRI_PARTS[0]);
+        Self::configured(kind, scratch, folder, &config)
+    }
+
+    fn configured(kind: Kind, scratch: &Scratch, folder: PathBuf, config: &str) -> Self {
         fs::write(folder.join("config.toml"), config).expect("writing the configuration");
         let namespace = scratch.namespace();
         let process = Self::spawn(kind, &folder);
@@ -236,6 +247,22 @@ impl Daemon {
     }
 }
 
+/// containerd's parts of CRI, the service first.
+const CRI_PARTS: [&str; 4] = [
+    "\"io.containerd.grpc.v1.cri\"",
+    "\"io.containerd.cri.v1.runtime\"",
+    "\"io.containerd.cri.v1.images\"",
+    "\"io.containerd.podsandbox.controller.v1.podsandbox\"",
+];
+
+fn folder_of(kind: Kind, scratch: &Scratch) -> PathBuf {
+    scratch.folder(match kind {
+        Kind::Containerd(Version::V1_6) => "c16",
+        Kind::Containerd(Version::V2) => "c2",
+        Kind::Stowd => "stowd",
+    })
+}
+
 fn base_config(kind: Kind, folder: &Path) -> String {
     let folder = folder.display();
     let places = format!(
@@ -247,7 +274,8 @@ fn base_config(kind: Kind, folder: &Path) -> String {
             "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n{places}[plugins.\"io.containerd.internal.v1.opt\"]\n  path = \"{folder}/opt\"\n"
         ),
         Kind::Containerd(Version::V2) => format!(
-            "version = 3\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.runtime\", \"io.containerd.cri.v1.images\", \"io.containerd.nri.v1.nri\", \"io.containerd.podsandbox.controller.v1.podsandbox\"]\n{places}[plugins.\"io.containerd.internal.v1.opt\"]\n  path = \"{folder}/opt\"\n"
+            "version = 3\ndisabled_plugins = [\"io.containerd.nri.v1.nri\", {}]\n{places}[plugins.\"io.containerd.internal.v1.opt\"]\n  path = \"{folder}/opt\"\n",
+            CRI_PARTS.join(", ")
         ),
         Kind::Stowd => format!("version = 3\n{places}"),
     }

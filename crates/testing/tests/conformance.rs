@@ -11,11 +11,16 @@ use stowd_core::leases::Store as _;
 use stowd_core::{Labels, Namespace, Scope};
 use stowd_proxy::Connection;
 use stowd_testing::conformance::{
-    self, containers, content, diff, events, images, leases, mounts, sandboxes, snapshots, tasks,
+    self, containers, content, diff, events, images, leases, mounts, sandbox_controllers,
+    sandboxes, snapshots, tasks,
 };
 use stowd_testing::daemon::Kind;
 use stowd_testing::gates::met;
 use stowd_testing::{Daemon, Need, Scratch, Version};
+
+#[path = "shims/sandbox.rs"]
+#[allow(dead_code, reason = "some of it is for other tests")]
+mod sandbox_shim;
 
 /// A daemon under test, and what is needed to make subjects on it.
 struct Bench {
@@ -29,6 +34,10 @@ impl Bench {
     async fn new(kind: Kind) -> Self {
         let scratch = Scratch::new();
         let daemon = Daemon::start(kind, &scratch, "");
+        Self::of(daemon, scratch).await
+    }
+
+    async fn of(daemon: Daemon, scratch: Scratch) -> Self {
         let connection = stowd_proxy::connect(daemon.socket()).await.unwrap();
         Self { connection, daemon, scratch }
     }
@@ -96,6 +105,44 @@ async fn sandboxes(kind: Kind) {
         leases: Arc::new(bench.connection.leases()),
         scope: bench.scope(),
         other: bench.scope(),
+    })
+    .await;
+}
+
+async fn sandbox_controllers(kind: Kind) {
+    let scratch = Scratch::new();
+    let bench = Bench::of(Daemon::start_with_sandboxes(kind, &scratch), scratch).await;
+    let controller = |name: &str| Arc::new(bench.connection.sandbox_controller(name));
+    let mut checks: Vec<_> = sandbox_controllers::CHECKS.iter().collect();
+    // containerd leaves the shim running that it started.
+    if kind == Kind::Stowd {
+        checks.push(&conformance::Check {
+            name: "a_runtime_without_sandboxes_is_refused",
+            run: |it| {
+                Box::pin(async move {
+                    sandbox_controllers::a_runtime_without_sandboxes_is_refused(&it).await;
+                })
+            },
+        });
+    }
+    let shims = std::cell::RefCell::new(Vec::new());
+    conformance::run("sandbox controllers", checks, async |check| {
+        let folder = bench.folder(check);
+        let shim = sandbox_shim::SandboxShim::new(&folder);
+        let runtime = shim.program.display().to_string();
+        shims.borrow_mut().push(shim);
+        sandbox_controllers::Subject {
+            controller: controller("shim"),
+            unknown: controller("unknown"),
+            nameless: controller(""),
+            sandboxes: Arc::new(bench.connection.sandboxes()),
+            containers: Arc::new(bench.connection.containers()),
+            tasks: Arc::new(bench.connection.tasks()),
+            exchange: Arc::new(bench.connection.events()),
+            runtime,
+            scope: bench.scope(),
+            other: bench.scope(),
+        }
     })
     .await;
 }
@@ -233,11 +280,11 @@ macro_rules! suites {
 }
 
 suites!(containerd, Kind::Containerd(Version::V2), &[Need::Root, Need::Clients, Need::Overlayfs];
-    content, images, containers, leases, sandboxes, snapshots_overlayfs, snapshots_native,
+    content, images, containers, leases, sandboxes, sandbox_controllers, snapshots_overlayfs, snapshots_native,
     diff_overlayfs, diff_native, events, tasks,
 );
 
 suites!(stowd, Kind::Stowd, &[Need::Root, Need::Clients, Need::Overlayfs, Need::Stowd];
-    content, images, containers, leases, mounts, snapshots_overlayfs, snapshots_native, sandboxes,
+    content, images, containers, leases, mounts, snapshots_overlayfs, snapshots_native, sandboxes, sandbox_controllers,
     diff_overlayfs, diff_native, events, tasks,
 );

@@ -92,8 +92,6 @@ impl From<Status> for wire::Status {
 impl TryFrom<v1::CreateTaskRequest> for Create {
     type Error = Error;
 
-    /// Leaves out the address of a sandbox's task service, for which there is no contract yet; who
-    /// cannot do without must refuse a request that has one.
     fn try_from(message: v1::CreateTaskRequest) -> Result<Self> {
         Ok(Self {
             container_id: message.container_id,
@@ -107,6 +105,8 @@ impl TryFrom<v1::CreateTaskRequest> for Create {
             checkpoint: message.checkpoint.map(Descriptor::try_from).transpose()?,
             options: message.options.map(Into::into),
             runtime_path: message.runtime_path,
+            sandbox_address: message.task_api_address,
+            sandbox_version: message.task_api_version,
         })
     }
 }
@@ -123,7 +123,8 @@ impl From<Create> for v1::CreateTaskRequest {
             checkpoint: create.checkpoint.map(types::Descriptor::from),
             options: create.options.map(Into::into),
             runtime_path: create.runtime_path,
-            ..Self::default()
+            task_api_address: create.sandbox_address,
+            task_api_version: create.sandbox_version,
         }
     }
 }

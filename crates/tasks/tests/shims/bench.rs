@@ -16,6 +16,7 @@ use stowd_core::events::{Envelopes, Event, Exchange as _};
 use stowd_core::filters::Filters;
 use stowd_core::mount::Mount;
 use stowd_core::mounts;
+use stowd_core::sandboxes::{self, Sandbox};
 use stowd_core::tasks::{Create, Stdio, Tasks as _};
 use stowd_core::{Any, Chunks, Error, Labels, Namespace, Result, Scope};
 use stowd_events::Exchange;
@@ -41,6 +42,7 @@ pub(crate) enum Kind {
 pub(crate) struct Bench {
     pub(crate) config: Config,
     pub(crate) containers: Arc<Records>,
+    pub(crate) sandboxes: Arc<Sandboxes>,
     pub(crate) scope: Scope,
     pub(crate) root_file_system: PathBuf,
     pub(crate) scratch: Scratch,
@@ -116,7 +118,8 @@ impl Bench {
                 ..Default::default()
             },
         };
-        Self { config, containers: Arc::default(), scope, root_file_system: root, scratch }
+        let (containers, sandboxes) = (Arc::default(), Arc::default());
+        Self { config, containers, sandboxes, scope, root_file_system: root, scratch }
     }
 
     /// Lives a daemon's life. When it ends, all ends as suddenly as if the process were killed.
@@ -168,10 +171,14 @@ impl Bench {
     pub(crate) fn bundles(&self) -> Vec<String> {
         let mut left = Vec::new();
         for top in [&self.config.state, &self.config.root] {
-            let top = top.join("io.containerd.runtime.v2.task");
-            for namespace in std::fs::read_dir(top).into_iter().flatten().flatten() {
-                let bundles = std::fs::read_dir(namespace.path()).into_iter().flatten().flatten();
-                left.extend(bundles.map(|bundle| bundle.path().display().to_string()));
+            for kind in
+                ["io.containerd.runtime.v2.task", "io.containerd.sandbox.controller.v1.shim"]
+            {
+                for namespace in std::fs::read_dir(top.join(kind)).into_iter().flatten().flatten() {
+                    let bundles = std::fs::read_dir(namespace.path());
+                    let bundles = bundles.into_iter().flatten().flatten();
+                    left.extend(bundles.map(|bundle| bundle.path().display().to_string()));
+                }
             }
         }
         left
@@ -187,6 +194,7 @@ impl Life {
             bench.config.clone(),
             bench.containers.clone(),
             Arc::new(NoMounts),
+            bench.sandboxes.clone(),
             exchange.clone(),
         )
         .unwrap();
@@ -378,6 +386,37 @@ impl Store for Records {
     }
 
     async fn update(&self, _: &Scope, _: Container, _: &[String]) -> Result<Container> {
+        Err(Error::not_implemented("update"))
+    }
+
+    async fn delete(&self, scope: &Scope, id: &str) -> Result<()> {
+        self.0.lock().unwrap().remove(&(scope.namespace.clone(), id.to_owned()));
+        Ok(())
+    }
+}
+
+/// Records of sandboxes, in memory.
+#[derive(Default)]
+pub(crate) struct Sandboxes(Mutex<BTreeMap<(Namespace, String), Sandbox>>);
+
+#[async_trait]
+impl sandboxes::Store for Sandboxes {
+    async fn get(&self, scope: &Scope, id: &str) -> Result<Sandbox> {
+        let found = self.0.lock().unwrap().get(&(scope.namespace.clone(), id.to_owned())).cloned();
+        found.ok_or_else(|| Error::not_found(format_args!("sandbox {id}")))
+    }
+
+    async fn list(&self, _: &Scope, _: &Filters) -> Result<Vec<Sandbox>> {
+        Err(Error::not_implemented("list"))
+    }
+
+    async fn create(&self, scope: &Scope, sandbox: Sandbox) -> Result<Sandbox> {
+        let key = (scope.namespace.clone(), sandbox.id.clone());
+        self.0.lock().unwrap().insert(key, sandbox.clone());
+        Ok(sandbox)
+    }
+
+    async fn update(&self, _: &Scope, _: Sandbox, _: &[String]) -> Result<Sandbox> {
         Err(Error::not_implemented("update"))
     }
 

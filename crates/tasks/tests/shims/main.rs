@@ -8,6 +8,9 @@ mod death;
 mod fake;
 mod restart;
 mod runtimes;
+#[path = "../../../testing/tests/shims/sandbox.rs"]
+mod sandbox_shim;
+mod sandboxes;
 
 use stowd_testing::conformance::{self, tasks};
 use stowd_testing::{Version, need};
