@@ -40,6 +40,8 @@ pub const DISTRIBUTION_SOURCE: &str = "containerd.io/distribution.source";
 pub const DEFAULT_RUNTIME: &str = "containerd.io/defaults/runtime";
 /// On a namespace: the snapshotter for calls that name none.
 pub const DEFAULT_SNAPSHOTTER: &str = "containerd.io/defaults/snapshotter";
+/// On a namespace: the controller for sandboxes that name none.
+pub const DEFAULT_SANDBOXER: &str = "containerd.io/defaults/sandboxer";
 /// On a snapshot being prepared: the committed name that it is meant to become.
 pub const SNAPSHOT_REF: &str = "containerd.io/snapshot.ref";
 /// Start of labels that a snapshotter's driver gets to see.

@@ -12,6 +12,7 @@ mod namespaces;
 mod oci;
 mod plugins;
 mod run;
+mod sandboxes;
 mod shim;
 mod snapshots;
 mod stress;
@@ -54,6 +55,9 @@ pub(crate) enum Common {
     /// Manage leases
     #[command(subcommand)]
     Leases(leases::Leases),
+    /// Manage sandboxes
+    #[command(subcommand, visible_aliases = ["sandbox", "sb", "s"])]
+    Sandboxes(sandboxes::Sandboxes),
     /// Show what the daemon is made of
     #[command(subcommand, visible_alias = "plugin")]
     Plugins(plugins::Plugins),
@@ -103,6 +107,7 @@ impl Common {
             Self::Content(command) => command.run(at).await,
             Self::Snapshots(command) => command.run(at).await,
             Self::Leases(command) => command.run(at).await,
+            Self::Sandboxes(command) => command.run(at).await,
             Self::Plugins(command) => command.run(at).await,
             Self::Events(command) => command.run(at).await,
             Self::Info(command) => command.run(at).await,

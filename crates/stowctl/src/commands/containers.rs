@@ -1,6 +1,6 @@
 //! `containers`.
 
-mod info;
+pub(crate) mod info;
 
 use clap::Subcommand;
 use serde::Serialize;

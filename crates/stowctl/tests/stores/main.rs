@@ -18,6 +18,10 @@ mod failures;
 mod images;
 mod leases;
 mod registries;
+#[path = "../../../testing/tests/shims/sandbox.rs"]
+#[allow(dead_code, reason = "some of it is for other tests")]
+mod sandbox_shim;
+mod sandboxes;
 mod snapshots;
 
 /// The name of the image that [`Rig::import`] brings.

@@ -40,7 +40,7 @@ struct Runtime<'a> {
 
 /// A protobuf `Any` that is not looked into; bytes are in base64.
 #[derive(Serialize)]
-struct Packed<'a> {
+pub(crate) struct Packed<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     type_url: &'a str,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -106,7 +106,8 @@ fn escaped(json: &str) -> String {
     text
 }
 
-fn packed(any: &Any) -> Packed<'_> {
+/// Returns an `Any` in the form it is printed in.
+pub(crate) fn packed(any: &Any) -> Packed<'_> {
     Packed { type_url: &any.type_url, value: STANDARD.encode(&any.value) }
 }
 
