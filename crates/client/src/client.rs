@@ -40,8 +40,16 @@ impl Client {
     /// `Unavailable` when nobody listens there, `PermissionDenied` when the caller may not,
     /// `InvalidArgument` for a namespace that cannot be one.
     pub async fn connect(address: impl AsRef<Path>, namespace: &str) -> Result<Self> {
-        let scope = Scope::new(Namespace::new(namespace)?);
-        Ok(Self { connection: stowd_proxy::connect(address).await?, scope })
+        Self::over(stowd_proxy::connect(address).await?, namespace)
+    }
+
+    /// Makes a client over a connection that there is already, for instance to an engine in this
+    /// process.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a namespace that cannot be one.
+    pub fn over(connection: Connection, namespace: &str) -> Result<Self> {
+        Ok(Self { connection, scope: Scope::new(Namespace::new(namespace)?) })
     }
 
     /// Returns the connection, which speaks all contracts of `core`.

@@ -8,11 +8,15 @@ use stowd_api::services as api;
 use stowd_api::ttrpc;
 use stowd_core::{Error, Result};
 use stowd_services as services;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::Stream;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 
 use crate::gate::Gate;
 use crate::notify::notify;
@@ -67,36 +71,62 @@ impl Engine {
     /// When a socket cannot be listened on, or the server fails.
     pub async fn serve(self, stop: Stop) -> Result<()> {
         let grpc = listen(&self.config.grpc)?;
-        let ttrpc = listen(&self.config.ttrpc)?;
-        let shims = tokio::spawn(serve_ttrpc(ttrpc, self.forwarder()));
+        let socket = self.config.grpc.path.clone();
         // Clients wait in the socket's backlog until every running task is known again.
+        let shims = self.meet_shims().await?;
+        tracing::info!(address = %socket.display(), "serving");
+        notify("READY=1");
+        let stopping = {
+            let pulled = stop.pulled();
+            tokio::spawn(async move {
+                pulled.await;
+                notify("STOPPING=1");
+            })
+        };
+        let served = self.answer(UnixListenerStream::new(grpc), &stop).await;
+        stopping.abort();
+        // A client that finds no socket knows at once that nobody is there.
+        let _ = std::fs::remove_file(socket);
+        self.leave(shims).await;
+        tracing::info!("stopped");
+        served
+    }
+
+    /// Listens for the shims' events, and finds the tasks of before.
+    pub(crate) async fn meet_shims(&self) -> Result<JoinHandle<()>> {
+        let listener = listen(&self.config.ttrpc)?;
+        let shims = tokio::spawn(serve_ttrpc(listener, self.forwarder()));
         self.restore().await;
-        let routes = self.routes();
+        Ok(shims)
+    }
+
+    /// Answers calls until it is told to stop.
+    pub(crate) async fn answer<S, I>(&self, incoming: S, stop: &Stop) -> Result<()>
+    where
+        S: Stream<Item = std::io::Result<I>>,
+        I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
         let serving = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(4 * STREAM_WINDOW)
             .layer(Gate::new(&self.config.disabled))
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(UnixListenerStream::new(grpc), stop.pulled());
-        tracing::info!(address = %self.config.grpc.path.display(), "serving");
-        notify("READY=1");
+            .add_routes(self.routes())
+            .serve_with_incoming_shutdown(incoming, stop.pulled());
         let deadline = async {
             stop.pulled().await;
-            notify("STOPPING=1");
             tokio::time::sleep(GRACE).await;
         };
-        let served = tokio::select! {
+        tokio::select! {
             served = serving => served.map_err(|error| Error::internal(format_args!("serve: {error}"))),
             () = deadline => Ok(()),
-        };
-        shims.abort();
-        for socket in [&self.config.grpc.path, &self.config.ttrpc.path] {
-            // A client that finds no socket knows at once that nobody is there.
-            let _ = std::fs::remove_file(socket);
         }
+    }
+
+    /// Stops listening for shims, which keep their events, and closes the stores.
+    pub(crate) async fn leave(self, shims: JoinHandle<()>) {
+        shims.abort();
+        let _ = std::fs::remove_file(&self.config.ttrpc.path);
         self.shutdown().await;
-        tracing::info!("stopped");
-        served
     }
 
     fn routes(&self) -> Routes {

@@ -18,7 +18,7 @@ const STREAM_WINDOW: u32 = 4 << 20;
 /// The same for all streams of the connection together.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// A daemon on the other end of a unix socket.
+/// A daemon on the other end of a unix socket, or of a channel within this process.
 #[derive(Clone, Debug)]
 pub struct Connection {
     path: PathBuf,
@@ -75,7 +75,13 @@ pub fn connect_lazy(path: impl AsRef<Path>) -> Result<Connection> {
 }
 
 impl Connection {
-    /// Returns the socket's path.
+    /// Makes a connection over a channel that there is already, for instance to an engine in this
+    /// process.
+    pub fn over(channel: Channel) -> Self {
+        Self { path: PathBuf::new(), channel }
+    }
+
+    /// Returns the socket's path; empty when there is none.
     pub fn path(&self) -> &Path {
         &self.path
     }
