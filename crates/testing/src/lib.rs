@@ -17,6 +17,7 @@
     reason = "a fixture that cannot be set up fails its test by panicking, which is the report"
 )]
 
+pub mod chance;
 pub mod clients;
 pub mod conformance;
 pub mod daemon;

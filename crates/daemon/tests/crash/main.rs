@@ -16,11 +16,10 @@ use stowd_testing::image::{Image, Layer};
 use stowd_testing::process::wait_for;
 use stowd_testing::{Daemon, Registry, Scratch, leaks, need};
 
-mod chance;
 mod mounts;
 mod work;
 
-use chance::Chance;
+use stowd_testing::chance::Chance;
 use work::{Ledger, Worker};
 
 fn number(variable: &str, unless_told: u64) -> u64 {

@@ -16,8 +16,8 @@ use stowd_testing::image::Layer;
 use stowd_testing::process::{Run, wait_for};
 use stowd_testing::{Daemon, Scratch, leaks, need};
 
-use crate::chance::Chance;
 use crate::number;
+use stowd_testing::chance::Chance;
 
 /// What is known of an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

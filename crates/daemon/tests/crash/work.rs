@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use stowd_testing::process::{Run, wait_for};
 use stowd_testing::{Daemon, Version, clients};
 
-use crate::chance::Chance;
+use stowd_testing::chance::Chance;
 
 /// How a container that ended must have ended.
 const CODE: u32 = 7;
