@@ -15,6 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
+use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::{Value, json};
 use stowd_api::rpc::Status;
@@ -359,12 +362,17 @@ impl Events {
     }
 }
 
-/// Reads a fifo to its end in the background.
+/// Reads a fifo to its end in the background. It is open when this returns, as a client has it before
+/// it asks for a process: what a shim wrote before would be lost with it.
 pub(crate) fn reader(path: &str) -> std::thread::JoinHandle<String> {
-    let path = path.to_owned();
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let mut fifo = File::options().read(true).custom_flags(flags).open(path).unwrap();
     std::thread::spawn(move || {
+        // Before anybody writes, reading would find the end.
+        poll(&mut [PollFd::new(&fifo, PollFlags::IN)], None).unwrap();
+        ioctl_fionbio(&fifo, false).unwrap();
         let mut text = String::new();
-        File::open(path).unwrap().read_to_string(&mut text).unwrap();
+        fifo.read_to_string(&mut text).unwrap();
         text
     })
 }
