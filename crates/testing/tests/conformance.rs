@@ -175,8 +175,8 @@ async fn mounts(kind: Kind) {
             images: Arc::new(bench.connection.images()),
             snapshotter: Arc::new(bench.connection.snapshotter("native")),
             snapshotter_name: "native".to_owned(),
-            scope: bench.scope(),
-            other: bench.scope(),
+            scope: bench.leased().await,
+            other: bench.leased().await,
             folder,
         }
     })

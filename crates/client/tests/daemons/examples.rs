@@ -30,7 +30,8 @@ const SCRIPT: [&str; 3] = ["sh", "-c", "echo ahoy; exit 3"];
 fn with_a_daemon() {
     stowd_testing::need!(root, clients, overlayfs, stowd);
     let scratch = Scratch::new();
-    let image = Registry::start(&scratch).push("busybox", "1", &image::Image::busybox());
+    let registry = Registry::start(&scratch);
+    let image = registry.push("busybox", "1", &image::Image::busybox());
     let daemon = Daemon::stowd(&scratch);
     let mut command = example("run");
     command.arg(daemon.socket()).arg(&image).args(SCRIPT);
@@ -41,7 +42,8 @@ fn with_a_daemon() {
 fn without_a_daemon() {
     stowd_testing::need!(root, clients, overlayfs, stowd);
     let scratch = Scratch::new();
-    let image = Registry::start(&scratch).push("busybox", "1", &image::Image::busybox());
+    let registry = Registry::start(&scratch);
+    let image = registry.push("busybox", "1", &image::Image::busybox());
     // The second time the image is there.
     for _ in 0..2 {
         let mut command = example("embedded");

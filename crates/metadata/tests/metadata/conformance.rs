@@ -84,8 +84,8 @@ async fn mounts_keep_their_rules() {
             images: bench.metadata.images(),
             snapshotter: bench.native(),
             snapshotter_name: "native".to_owned(),
-            scope: bench.scope(),
-            other: bench.scope(),
+            scope: bench.leased().await,
+            other: bench.leased().await,
             folder,
         }
     })

@@ -33,9 +33,9 @@ pub struct Subject {
     pub snapshotter: Arc<dyn Snapshotter>,
     /// The snapshotter's name.
     pub snapshotter_name: String,
-    /// A namespace, without a lease.
+    /// A namespace, under a lease: garbage collection may come at any time.
     pub scope: Scope,
-    /// Another namespace.
+    /// Another namespace, under a lease.
     pub other: Scope,
     /// An empty folder below which transformers may work.
     pub folder: PathBuf,
@@ -106,6 +106,11 @@ impl Subject {
     }
 
     /// Activates a bind mount of a folder of that name.
+    /// The subject's namespace without its lease, for activations that may be collected.
+    fn free(&self) -> Scope {
+        Scope::new(self.scope.namespace.clone())
+    }
+
     async fn bind(&self, scope: &Scope, name: &str, options: Options) -> Activation {
         let mounts = vec![mount("bind", self.source(name), &["rbind", "ro"])];
         self.mounts.activate(scope, name, mounts, options).await.must("activating a bind mount")
@@ -128,9 +133,11 @@ impl Subject {
 
     /// Counts the mounts of the machine whose source lies in the subject's folder, or is an image in it.
     fn mounted(&self) -> usize {
-        let name = self.folder.file_name().and_then(|name| name.to_str()).expect("a name");
-        let parent = self.folder.parent().and_then(Path::file_name).and_then(|name| name.to_str());
-        let needle = format!("{}/{name}/", parent.expect("a name"));
+        // The table has sources from the top of their file systems on: what is told apart by chance
+        // is in the last of the names.
+        let names: Vec<_> = self.folder.iter().map(|name| name.to_str().expect("a name")).collect();
+        let last = names.len().saturating_sub(3);
+        let needle = format!("{}/", names[last..].join("/"));
         let table = std::fs::read_to_string("/proc/self/mountinfo").expect("the table of mounts");
         table.lines().filter(|line| line.contains(&needle)).count()
     }

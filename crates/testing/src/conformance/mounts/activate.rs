@@ -175,7 +175,7 @@ pub(super) async fn unknown_names_are_not_found(it: &Subject) {
 }
 
 pub(super) async fn activations_are_told_of(it: &Subject) {
-    let leased = it.leases.create(&it.scope, "held", Labels::new()).await.must("a lease");
+    let leased = it.leases.create(&it.scope, "told", Labels::new()).await.must("a lease");
     let scope = it.scope.clone().with_lease(leased.id);
     let mut made = Vec::new();
     for name in ["b", "a", "c"] {

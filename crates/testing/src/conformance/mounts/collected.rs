@@ -10,8 +10,8 @@ use super::*;
 use crate::conformance::{eventually, put};
 
 pub(super) async fn an_activation_without_a_friend_is_collected(it: &Subject) {
-    it.bind(&it.scope, "a", temporary()).await;
-    it.bind(&it.scope, "b", labelled([("containerd.io/gc.root", "x"), ("key", "value")])).await;
+    it.bind(&it.free(), "a", temporary()).await;
+    it.bind(&it.free(), "b", labelled([("containerd.io/gc.root", "x"), ("key", "value")])).await;
     it.collect_garbage().await;
     assert!(it.names(&it.scope).await.is_empty());
     assert_eq!(it.mounted(), 0);
@@ -56,13 +56,13 @@ pub(super) async fn a_failed_activation_is_not_leased(it: &Subject) {
     let mounts = vec![mount("bind", it.folder.join("not-there"), &[])];
     assert!(it.mounts.activate(&scope, "a", mounts, temporary()).await.is_err());
     // One of the same name, made without the lease, is not kept by it.
-    it.bind(&it.scope, "a", temporary()).await;
+    it.bind(&it.free(), "a", temporary()).await;
     it.collect_garbage().await;
     assert!(!it.is_active("a").await);
     // Nor is one whose predecessor was made under it.
     it.bind(&scope, "a", temporary()).await;
-    it.mounts.deactivate(&it.scope, "a").await.must("deactivating");
-    it.bind(&it.scope, "a", temporary()).await;
+    it.mounts.deactivate(&it.free(), "a").await.must("deactivating");
+    it.bind(&it.free(), "a", temporary()).await;
     it.collect_garbage().await;
     assert!(!it.is_active("a").await);
 }
@@ -91,9 +91,9 @@ pub(super) async fn containers_keep_activations(it: &Subject) {
         ("d", "containerd.io/gc.bref.container/rootfs"),
         ("x", "containerd.io/gc.bref.containers"),
     ] {
-        it.bind(&it.scope, name, labelled([(label, "c")])).await;
+        it.bind(&it.free(), name, labelled([(label, "c")])).await;
     }
-    it.bind(&it.scope, "y", labelled([("containerd.io/gc.bref.container", "another")])).await;
+    it.bind(&it.free(), "y", labelled([("containerd.io/gc.bref.container", "another")])).await;
     // A container of that name elsewhere keeps nothing here.
     it.containers.create(&it.other, container("another")).await.must("a container");
     it.collect_garbage().await;
@@ -120,8 +120,8 @@ pub(super) async fn images_and_content_keep_activations(it: &Subject) {
     let digest = put(&*it.content, &scope, b"kept by an image", labels([])).await;
     image(it, "i", &digest, labels([])).await;
     let content = digest.as_str();
-    it.bind(&it.scope, "a", labelled([("containerd.io/gc.bref.image", "i")])).await;
-    it.bind(&it.scope, "b", labelled([("containerd.io/gc.bref.content.layer", content)])).await;
+    it.bind(&it.free(), "a", labelled([("containerd.io/gc.bref.image", "i")])).await;
+    it.bind(&it.free(), "b", labelled([("containerd.io/gc.bref.content.layer", content)])).await;
     it.leases.delete(&it.scope, "l", Collect::BeforeReturn).await.must("ending the lease");
     assert_eq!(it.names(&it.scope).await, ["a", "b"]);
     let delete = Delete { collect: Collect::BeforeReturn, ..Delete::default() };
@@ -135,9 +135,9 @@ pub(super) async fn snapshots_keep_activations(it: &Subject) {
     it.snapshotter.prepare(&it.scope, "s", None, rooted).await.must("a snapshot");
     let label = format!("containerd.io/gc.bref.snapshot.{}", it.snapshotter_name);
     let other = format!("{label}/part");
-    it.bind(&it.scope, "a", labelled([(label.as_str(), "s")])).await;
-    it.bind(&it.scope, "b", labelled([(other.as_str(), "s")])).await;
-    it.bind(&it.scope, "x", labelled([("containerd.io/gc.bref.snapshot.none", "s")])).await;
+    it.bind(&it.free(), "a", labelled([(label.as_str(), "s")])).await;
+    it.bind(&it.free(), "b", labelled([(other.as_str(), "s")])).await;
+    it.bind(&it.free(), "x", labelled([("containerd.io/gc.bref.snapshot.none", "s")])).await;
     it.collect_garbage().await;
     assert_eq!(it.names(&it.scope).await, ["a", "b"]);
     it.snapshotter.remove(&it.scope, "s").await.must("removing the snapshot");
@@ -154,7 +154,7 @@ pub(super) async fn objects_keep_the_activations_they_name(it: &Subject) {
     ]);
     it.snapshotter.prepare(&it.scope, "s", None, with).await.must("a snapshot");
     for name in ["a", "b", "x"] {
-        it.bind(&it.scope, name, temporary()).await;
+        it.bind(&it.free(), name, temporary()).await;
     }
     it.collect_garbage().await;
     assert_eq!(it.names(&it.scope).await, ["a", "b"]);
