@@ -94,6 +94,16 @@ pub fn from_ttrpc(status: &Status) -> Error {
     error
 }
 
+/// How many bytes of a message, of a status in the details and of a hint go into headers. Clients
+/// need not take more than 16 KiB of these in all (hyper does not), and a byte may become three in a
+/// message, four of three in the others.
+#[cfg(feature = "grpc")]
+const LONGEST_MESSAGE: usize = 2 << 10;
+#[cfg(feature = "grpc")]
+const LONGEST_DETAILS: usize = 4 << 10;
+#[cfg(feature = "grpc")]
+const LONGEST_HINT: usize = 1 << 10;
+
 /// Turns an error into a gRPC status.
 #[cfg(feature = "grpc")]
 pub fn to_grpc(error: Error) -> tonic::Status {
@@ -106,19 +116,41 @@ pub fn to_grpc_joined(error: Error, others: &[Error]) -> tonic::Status {
     use prost::Message;
     use tonic::metadata::{MetadataMap, MetadataValue};
 
-    let mut status = to_ttrpc(&error);
-    status.details = others.iter().map(|other| crate::Any::pack(&to_ttrpc(other))).collect();
+    let status = |error: &Error| {
+        let mut status = to_ttrpc(error);
+        shorten(&mut status.message, LONGEST_MESSAGE);
+        status
+    };
+    let mut details = bytes::Bytes::new();
+    let mut whole = status(&error);
+    whole.details = others.iter().map(|other| crate::Any::pack(&status(other))).collect();
+    if !whole.details.is_empty() && whole.encoded_len() <= LONGEST_DETAILS {
+        // The header carries the whole status once more.
+        details = whole.encode_to_vec().into();
+    }
+    let status = whole;
     let mut trailers = MetadataMap::new();
     if let Some(hint) = error.hint_text() {
+        let mut hint = hint.to_owned();
+        shorten(&mut hint, LONGEST_HINT);
         trailers.insert_bin(HINT_HEADER, MetadataValue::from_bytes(hint.as_bytes()));
     }
-    let details = match status.details.is_empty() {
-        true => bytes::Bytes::new(),
-        // The header carries the whole status once more.
-        false => status.encode_to_vec().into(),
-    };
     let code = tonic::Code::from_i32(status.code);
     tonic::Status::with_details_and_metadata(code, status.message, details, trailers)
+}
+
+/// Takes out of the middle of a text what is too long for a header: what was asked stands at the
+/// beginning, and the cause at the end.
+#[cfg(feature = "grpc")]
+fn shorten(text: &mut String, longest: usize) {
+    const GAP: &str = " … ";
+    if text.len() <= longest {
+        return;
+    }
+    let half = (longest - GAP.len()) / 2;
+    let from = (0..=half).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
+    let to = (text.len() - half..).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
+    text.replace_range(from..to, GAP);
 }
 
 /// Turns a gRPC status into an error, with its joined errors and its hint.
@@ -224,6 +256,23 @@ mod tests {
         assert_eq!((status.code, &*status.message), (5, "image \"x\": not found"));
         let status = to_ttrpc(&Error::new(ErrorKind::Conflict, "ingest"));
         assert_eq!((status.code, &*status.message), (9, "ingest: conflict"));
+    }
+
+    #[cfg(feature = "grpc")]
+    #[test]
+    fn what_is_long_fits_into_headers() {
+        let long = format!("asked for {} because of this", "é".repeat(100_000));
+        let error = Error::invalid(&long).hint(&long);
+        let others: Vec<_> = (0..9).map(|_| Error::not_found(&long)).collect();
+        let status = to_grpc_joined(error, &others);
+        let message = status.message();
+        assert!(message.len() <= LONGEST_MESSAGE, "{}", message.len());
+        assert!(message.starts_with("asked for é"), "{message}");
+        assert!(message.ends_with("because of this: invalid argument"), "{message}");
+        assert!(status.details().len() <= LONGEST_DETAILS);
+        let back = from_grpc(&status);
+        assert_eq!(back.kind(), ErrorKind::InvalidArgument);
+        assert!(back.hint_text().is_some_and(|hint| hint.len() <= LONGEST_HINT));
     }
 
     #[test]
