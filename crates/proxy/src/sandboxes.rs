@@ -1,5 +1,4 @@
-//! [`sandboxes::Store`](stowd_core::sandboxes::Store) and
-//! [`sandboxes::Controller`](stowd_core::sandboxes::Controller) over gRPC.
+//! [`sandboxes::Store`] and [`sandboxes::Controller`] over gRPC.
 
 use std::time::Duration;
 
