@@ -231,8 +231,7 @@ impl Tasks for Manager {
 }
 
 impl Inner {
-    /// Calls a shim. One that lets the time run out and does not answer the simplest question
-    /// either is killed, and its tasks are buried.
+    /// Calls a shim, which is killed when it hangs.
     async fn call<R: Message + Default>(
         self: &Arc<Self>,
         shim: &Arc<Shim>,
@@ -242,15 +241,8 @@ impl Inner {
         timeout: Duration,
     ) -> Result<R> {
         let answer = shim.call(method, request, Some(timeout)).await;
-        if let Err(error) = &answer
-            && error.is(ErrorKind::DeadlineExceeded)
-        {
-            let probed = shim.connect(id, self.config.timeouts.state).await;
-            if probed.is_err_and(|error| error.is(ErrorKind::DeadlineExceeded)) {
-                tracing::warn!(id, method, shim = shim.pid(), "a shim hangs: killing it");
-                shim.kill();
-            }
-        }
+        let probe = shim.connect(id, self.config.timeouts.state);
+        shim.kill_if_hung(id, method, &answer, probe).await;
         answer
     }
 

@@ -140,8 +140,7 @@ impl Inner {
         self.used(sandbox.ok_or_else(missing)?).await
     }
 
-    /// Calls a shim. One that lets the time run out and does not answer the simplest question
-    /// either is killed, and what it holds is buried.
+    /// Calls a shim, which is killed when it hangs.
     async fn ask<R: Message + Default>(
         &self,
         shim: &Shim,
@@ -151,15 +150,8 @@ impl Inner {
         timeout: Duration,
     ) -> Result<R> {
         let answer = shim.call_sandbox(method, request, Some(timeout)).await;
-        if let Err(error) = &answer
-            && error.is(ErrorKind::DeadlineExceeded)
-        {
-            let probed = shim.ping(id, self.config.timeouts.state).await;
-            if probed.is_err_and(|error| error.is(ErrorKind::DeadlineExceeded)) {
-                tracing::warn!(id, method, shim = shim.pid(), "a shim hangs: killing it");
-                shim.kill();
-            }
-        }
+        let probe = shim.ping(id, self.config.timeouts.state);
+        shim.kill_if_hung(id, method, &answer, probe).await;
         answer
     }
 

@@ -249,6 +249,22 @@ impl Shim {
         }
     }
 
+    /// Kills it when it let a call's time run out and does not answer the simplest question, `probe`,
+    /// either. What it holds is buried then.
+    pub(crate) async fn kill_if_hung<T, P>(
+        &self,
+        id: &str,
+        method: &str,
+        answer: &Result<T>,
+        probe: impl Future<Output = Result<P>>,
+    ) {
+        let ran_out = |error: &Error| error.is(ErrorKind::DeadlineExceeded);
+        if answer.as_ref().is_err_and(ran_out) && probe.await.as_ref().is_err_and(ran_out) {
+            tracing::warn!(id, method, shim = self.pid(), "a shim hangs: killing it");
+            self.kill();
+        }
+    }
+
     /// Kills it, or at least lets go of it.
     pub(crate) fn kill(&self) {
         if let Some(process) = self.process.get() {
