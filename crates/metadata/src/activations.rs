@@ -204,7 +204,8 @@ pub(crate) async fn undo(inner: &Inner, id: ActivationId) -> Result<()> {
 /// Forgets the activations whose mounts are gone, for instance because the machine was restarted, and
 /// undoes what is left of them.
 pub(crate) async fn forget_broken(inner: &Arc<Inner>) -> Result<()> {
-    if inner.activations.mounter.is_none() {
+    let mut broken = records(&inner.database)?;
+    if broken.is_empty() || inner.activations.mounter.is_none() {
         return Ok(());
     }
     let whole: BTreeSet<u64> = list(inner.activations.mounter.as_ref())
@@ -213,7 +214,6 @@ pub(crate) async fn forget_broken(inner: &Arc<Inner>) -> Result<()> {
         .filter(|found| found.state == State::Whole)
         .map(|found| found.id.0)
         .collect();
-    let mut broken = records(&inner.database)?;
     broken.retain(|(_, record)| !whole.contains(&record.id));
     if broken.is_empty() {
         return Ok(());
