@@ -116,19 +116,18 @@ pub fn to_grpc_joined(error: Error, others: &[Error]) -> tonic::Status {
     use prost::Message;
     use tonic::metadata::{MetadataMap, MetadataValue};
 
-    let status = |error: &Error| {
+    let short = |error: &Error| {
         let mut status = to_ttrpc(error);
         shorten(&mut status.message, LONGEST_MESSAGE);
         status
     };
-    let mut details = bytes::Bytes::new();
-    let mut whole = status(&error);
-    whole.details = others.iter().map(|other| crate::Any::pack(&status(other))).collect();
-    if !whole.details.is_empty() && whole.encoded_len() <= LONGEST_DETAILS {
+    let mut status = short(&error);
+    status.details = others.iter().map(|other| crate::Any::pack(&short(other))).collect();
+    let details = match status.details.is_empty() || status.encoded_len() > LONGEST_DETAILS {
+        true => bytes::Bytes::new(),
         // The header carries the whole status once more.
-        details = whole.encode_to_vec().into();
-    }
-    let status = whole;
+        false => status.encode_to_vec().into(),
+    };
     let mut trailers = MetadataMap::new();
     if let Some(hint) = error.hint_text() {
         let mut hint = hint.to_owned();
