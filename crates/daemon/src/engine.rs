@@ -36,7 +36,6 @@ pub struct Engine {
     exchange: Arc<stowd_events::Exchange>,
     tasks: Arc<stowd_tasks::Manager>,
     sandboxers: Arc<Sandboxers>,
-    differ: Arc<stowd_diff::Walking>,
     differs: Vec<Differ>,
     transfer: Arc<stowd_transfer::Local>,
     streams: Arc<Streams>,
@@ -125,7 +124,7 @@ impl Config {
                 images: metadata.images(),
                 leases: metadata.leases(),
                 snapshotters: metadata.snapshotters(),
-                applier: differ.clone(),
+                applier: differ,
                 registries: Arc::new(stowd_registry::Client::new(self.registry.clone())),
             },
             self.transfer.clone(),
@@ -141,7 +140,6 @@ impl Config {
             exchange,
             tasks,
             sandboxers: Arc::new(sandboxers),
-            differ,
             differs,
             transfer,
             streams: Arc::new(Streams::default()),
@@ -163,19 +161,9 @@ impl Engine {
         self.metadata.snapshotters()
     }
 
-    /// Returns what applies layers.
-    pub fn applier(&self) -> Arc<dyn diff::Applier> {
-        self.differ.clone()
-    }
-
     /// Returns all that applies and computes layers, in the order in which to ask them.
     pub fn differs(&self) -> Vec<Differ> {
         self.differs.clone()
-    }
-
-    /// Returns what computes layers.
-    pub fn comparer(&self) -> Arc<dyn diff::Comparer> {
-        self.differ.clone()
     }
 
     /// Returns the image store.

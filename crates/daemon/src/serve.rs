@@ -139,6 +139,7 @@ impl Engine {
             };
         }
         let config: &Config = &self.config;
+        let (appliers, comparers) = self.differs().into_iter().unzip();
         Routes::new(limited!(
             config,
             api::version::v1::version_server::VersionServer<_>,
@@ -202,10 +203,7 @@ impl Engine {
         .add_service(limited!(
             config,
             api::diff::v1::diff_server::DiffServer<_>,
-            services::diff::Service {
-                appliers: self.differs().into_iter().map(|(applier, _)| applier).collect(),
-                comparers: self.differs().into_iter().map(|(_, comparer)| comparer).collect(),
-            }
+            services::diff::Service { appliers, comparers }
         ))
         .add_service(limited!(
             config,
